@@ -1,0 +1,129 @@
+"""Redis as a cache of signed answers: whatever goes wrong with it is a miss, never an error.
+
+Both sides use it: the key service writes and forgets, the milter reads.
+"""
+
+import time
+from collections.abc import Callable
+from enum import Enum
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from keyservice.circuit import Circuit
+from keyservice.mailbox import Mailbox
+from keyservice.record import RECORD_OCTETS_MAX, BadRecord, record_name, seal, unseal
+from keyservice.wire import Answer
+
+REDIS_TIMEOUT = 0.25
+"""Seconds for one command. Asking the key service instead takes a few milliseconds."""
+
+REDIS_COOLDOWN = 3.0
+"""Seconds for which a failing Redis is left alone."""
+
+
+class CacheResult(Enum):
+    """What became of one access."""
+
+    HIT = "hit"
+    MISS = "miss"
+    BAD_RECORD = "bad_record"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    WRITTEN = "written"
+    FORGOTTEN = "forgotten"
+
+
+def connect(url: str, timeout: float = REDIS_TIMEOUT) -> redis.Redis:
+    """Return a client for `redis://`, `rediss://` or `unix://`; nothing is sent yet.
+
+    Replies are bytes. `timeout` is for connecting and for each reply; nothing is retried.
+    Raises ValueError for any other URL.
+    """
+    # redis-py retries three times with pauses unless told otherwise: an outage would
+    # cost each recipient seconds.
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+class AnswerCache:
+    """Signed answers in Redis."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        secret: bytes,
+        clock: Callable[[], float] = time.time,
+        observe: Callable[[CacheResult], None] = lambda _: None,
+    ) -> None:
+        """Sign with `secret`, which Redis never sees; tell `observe` about each access."""
+        self._client = client
+        self._secret = secret
+        self._clock = clock
+        self._observe = observe
+        self._circuit = Circuit(REDIS_COOLDOWN)
+
+    def get(self, mailbox: Mailbox) -> Answer | None:
+        """Return the current answer about `mailbox`, or None if Redis has no credible one."""
+        if not self._circuit.is_closed:
+            self._observe(CacheResult.SKIPPED)
+            return None
+        answer, result = self._read(mailbox)
+        self._observe(result)
+        return answer
+
+    def put(self, mailbox: Mailbox, answer: Answer) -> None:
+        """Keep `answer` until it expires."""
+        lifetime = int(answer.expires_at - self._clock())
+        if lifetime <= 0 or not self._circuit.is_closed:
+            return
+        try:
+            self._client.set(
+                record_name(self._secret, mailbox),
+                seal(self._secret, mailbox, answer),
+                ex=lifetime,
+            )
+        except (redis.RedisError, OSError):
+            self._fail()
+        else:
+            self._observe(CacheResult.WRITTEN)
+
+    def forget(self, mailbox: Mailbox) -> bool:
+        """Remove the answer about `mailbox`; False if Redis could not be told.
+
+        Not skipped by the circuit: a certificate that was withdrawn is worth the wait.
+        """
+        try:
+            self._client.delete(record_name(self._secret, mailbox))
+        except (redis.RedisError, OSError):
+            self._fail()
+            return False
+        self._observe(CacheResult.FORGOTTEN)
+        return True
+
+    def _read(self, mailbox: Mailbox) -> tuple[Answer | None, CacheResult]:
+        try:
+            # GETRANGE, because GET would read a value of any size into memory.
+            record = self._client.getrange(
+                record_name(self._secret, mailbox), 0, RECORD_OCTETS_MAX - 1
+            )
+        except redis.ResponseError:  # another type under our name
+            return None, CacheResult.BAD_RECORD
+        except (redis.RedisError, OSError):
+            self._circuit.trip()
+            return None, CacheResult.FAILED
+        if not isinstance(record, bytes) or not record:
+            return None, CacheResult.MISS
+        try:
+            return unseal(self._secret, mailbox, record, self._clock()), CacheResult.HIT
+        except BadRecord:
+            return None, CacheResult.BAD_RECORD
+
+    def _fail(self) -> None:
+        self._circuit.trip()
+        self._observe(CacheResult.FAILED)

@@ -1,0 +1,183 @@
+"""What the milter and the operator's command use of the key service.
+
+`KeyServiceClient.lookup` never raises and never takes longer than its deadline: whatever
+goes wrong is UNAVAILABLE, which obliges the milter to defer. It asks, in this order,
+Redis (signed copies), the key service, and its own memory of certificates seen of late.
+
+Nothing else of this package may be imported by `letterlock`.
+"""
+
+import time
+from collections.abc import Callable
+from enum import Enum
+from urllib.parse import quote
+
+import msgspec
+
+from keyservice.cache import AnswerCache, connect
+from keyservice.circuit import Circuit
+from keyservice.mailbox import InvalidMailbox, Mailbox
+from keyservice.operator_client import OperatorClient, ServiceRefused, ServiceUnavailable
+from keyservice.operator_wire import (
+    EnrolledMailbox,
+    Enrolment,
+    Explanation,
+    MailboxPage,
+    PolicySource,
+    PolicyView,
+)
+from keyservice.record import BadRecord, require_current
+from keyservice.stale import StaleAnswers
+from keyservice.transport import DeadlinePassed, Endpoint, TransportError, exchange
+from keyservice.wire import (
+    Answer,
+    ArrivedEncrypted,
+    EncryptionSubkey,
+    HeaderPolicy,
+    MailboxPolicy,
+    Outcome,
+    WithoutCertificate,
+)
+
+__all__ = [
+    "Answer",
+    "ArrivedEncrypted",
+    "ClientConfig",
+    "EncryptionSubkey",
+    "EnrolledMailbox",
+    "Enrolment",
+    "Explanation",
+    "HeaderPolicy",
+    "InvalidMailbox",
+    "KeyServiceClient",
+    "Layer",
+    "Mailbox",
+    "MailboxPage",
+    "MailboxPolicy",
+    "OperatorClient",
+    "Outcome",
+    "PolicySource",
+    "PolicyView",
+    "ServiceRefused",
+    "ServiceUnavailable",
+    "WithoutCertificate",
+    "connect",
+]
+
+_SERVICE_COOLDOWN = 1.0
+"""Seconds for which a key service that ran into the deadline is left alone."""
+
+_STALE_ENTRIES_MAX = 10_000
+
+_answer_decoder = msgspec.json.Decoder(Answer)
+
+
+class Layer(Enum):
+    """Who gave the answer."""
+
+    REDIS = "redis"
+    SERVICE = "service"
+    STALE = "stale"
+    NONE = "none"
+
+
+Observer = Callable[[Layer, Outcome, float], None]
+"""Told about each lookup: who answered, what, and after how many seconds."""
+
+
+class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to ask, and how long."""
+
+    service: str
+    """`unix:/path`, `/path` or `http://host:port`."""
+
+    redis_url: str = ""
+    """`redis://`, `rediss://` or `unix://`; empty: no Redis."""
+
+    secret: bytes = b""
+    """Shared with the key service, never with Redis."""
+
+    deadline: float = 5.0
+    """Seconds for one exchange with the key service, in all."""
+
+    stale_for: float = 3600.0
+    """Seconds for which a certificate is used after the last one that confirmed it fell silent."""
+
+    def __repr__(self) -> str:
+        """Return a text without the secret, for logs and tracebacks."""
+        return f"ClientConfig(service={self.service!r}, redis_url=…, secret=…)"
+
+
+class KeyServiceClient:
+    """Answers about mailboxes. Any thread may call it; make it after a fork, not before."""
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        clock: Callable[[], float] = time.time,
+        observe: Observer = lambda _layer, _outcome, _seconds: None,
+    ) -> None:
+        """Connect to nothing yet. Raises ValueError if a URL of `config` is malformed."""
+        self._endpoint = Endpoint.parse(config.service)
+        self._deadline = config.deadline
+        self._clock = clock
+        self._observe = observe
+        self._cache = (
+            AnswerCache(connect(config.redis_url), config.secret, clock)
+            if config.redis_url and config.secret
+            else None
+        )
+        self._circuit = Circuit(_SERVICE_COOLDOWN)
+        self._stale = StaleAnswers(config.stale_for, _STALE_ENTRIES_MAX)
+
+    def lookup(self, mailbox: Mailbox) -> Answer:
+        """Return what is known about `mailbox`; UNAVAILABLE if nobody can say. Never raises."""
+        started = time.monotonic()
+        layer, answer = self._ask(mailbox)
+        self._observe(layer, answer.outcome, time.monotonic() - started)
+        return answer
+
+    def _ask(self, mailbox: Mailbox) -> tuple[Layer, Answer]:
+        layer, answer = Layer.REDIS, self._cache.get(mailbox) if self._cache else None
+        reason: str | None = None
+        if answer is None:
+            layer = Layer.SERVICE
+            try:
+                answer = self._ask_service(mailbox)
+            except (TransportError, BadRecord) as error:
+                reason = f"key service: {error}"
+        now = self._clock()
+        if answer is not None:
+            self._stale.remember(mailbox, answer, now)
+            return layer, answer
+        answer = self._stale.recall(mailbox, now)
+        if answer is not None:
+            return Layer.STALE, answer
+        return Layer.NONE, Answer(mailbox.key, Outcome.UNAVAILABLE, reason=reason)
+
+    def _ask_service(self, mailbox: Mailbox) -> Answer:
+        # Only a passed deadline opens the circuit. A refused connection costs nothing, and
+        # a key service that was just restarted should be found at the next recipient.
+        if not self._circuit.is_closed:
+            raise TransportError("skipped after a passed deadline")
+        target = f"/v1/mailboxes/{quote(mailbox.key, safe='@')}"
+        try:
+            reply = exchange(self._endpoint, "GET", target, deadline=self._deadline)
+        except DeadlinePassed:
+            self._circuit.trip()
+            raise
+        if reply.status != 200:
+            raise TransportError(f"status {reply.status}")
+        return self._believable(mailbox, reply.body)
+
+    def _believable(self, mailbox: Mailbox, body: bytes) -> Answer:
+        try:
+            answer = _answer_decoder.decode(body)
+        except msgspec.MsgspecError:
+            raise TransportError("answer not understood") from None
+        if answer.mailbox != mailbox.key or answer.outcome is Outcome.UNAVAILABLE:
+            raise TransportError("answer about something else")
+        if answer.outcome is Outcome.FOUND and not answer.subkeys:
+            raise TransportError("found, but nothing to encrypt to")
+        require_current(answer, self._clock())
+        return answer

@@ -1,0 +1,114 @@
+"""The key service's configuration: one TOML file, read once, frozen.
+
+`keyservice.toml` beside this package is the annotated example.
+"""
+
+import stat
+from pathlib import Path
+
+import msgspec
+
+from keyservice import policy
+from keyservice.errors import BadSetting, ConfigError
+from keyservice.mailbox import InvalidMailbox, Mailbox
+from keyservice.wire import ArrivedEncrypted, HeaderPolicy, WithoutCertificate
+
+SECRET_OCTETS_MIN = 32
+"""HMAC-SHA256 wants a key as long as its output (RFC 2104 §3)."""
+
+
+class RedisSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The cache of signed answers."""
+
+    url: str = "unix:///run/redis/redis-server.sock"
+    secret_file: str = "/etc/letterlock/cache.key"  # noqa: S105 (a path)
+
+
+class DomainSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A domain whose mailboxes are ours, and how they are treated; absent: the default."""
+
+    without_certificate: WithoutCertificate | None = None
+    header_policy: HeaderPolicy | None = None
+    arrived_encrypted: ArrivedEncrypted | None = None
+    keep_outside: tuple[str, ...] | None = None
+    mailer: str | None = None
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the operator wrote down."""
+        written: dict[str, object] = msgspec.to_builtins(self)
+        return written
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it."""
+
+    socket: str = "/run/letterlock/keyservice.sock"
+    socket_group: str = ""
+    tcp: str = ""
+    metrics: str = "127.0.0.1:9465"
+    database: str = "/var/lib/letterlock/keyservice.sqlite"
+    redis: RedisSection = RedisSection()
+    domains: dict[str, DomainSection] = {}
+
+
+def load(path: Path) -> Config:
+    """Return the configuration in `path`, or raise ConfigError naming what is wrong."""
+    try:
+        config = msgspec.toml.decode(path.read_bytes(), type=Config)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    _require_sound(config)
+    return config
+
+
+def read_secret(config: Config) -> bytes:
+    """Return the secret that signs what rests in Redis, without its final line end."""
+    path = Path(config.redis.secret_file)
+    try:
+        mode = path.stat().st_mode
+        secret = path.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise ConfigError(f"redis.secret_file: {path}: {error.strerror}") from None
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise ConfigError(f"redis.secret_file: {path}: everybody may read or write it")
+    if len(secret) < SECRET_OCTETS_MIN:
+        raise ConfigError(f"redis.secret_file: {path}: shorter than {SECRET_OCTETS_MIN} octets")
+    return secret
+
+
+def host_and_port(text: str, key: str) -> tuple[str, int]:
+    """Split loopback `HOST:PORT`, or raise ConfigError naming `key`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(f"{key}: expected HOST:PORT")
+    # There is no authentication: whoever reaches the port may enrol certificates.
+    if host not in ("127.0.0.1", "[::1]"):
+        raise ConfigError(f"{key}: the host must be 127.0.0.1 or [::1]")
+    return host.strip("[]"), int(port)
+
+
+def _require_sound(config: Config) -> None:
+    if not config.socket.startswith("/"):
+        raise ConfigError("socket: expected an absolute path")
+    if config.tcp:
+        host_and_port(config.tcp, "tcp")
+    if config.metrics:
+        host_and_port(config.metrics, "metrics")
+    for name, section in config.domains.items():
+        _require_domain(name)
+        try:
+            policy.parse(section.settings)
+        except BadSetting as error:
+            raise ConfigError(f'domains."{name}": {error}') from None
+
+
+def _require_domain(name: str) -> None:
+    try:
+        domain = Mailbox.parse(f"postmaster@{name}").domain
+    except InvalidMailbox as error:
+        raise ConfigError(f'domains."{name}": {error}') from None
+    if domain != name:
+        raise ConfigError(f'domains."{name}": write it as "{domain}"')

@@ -1,0 +1,44 @@
+"""What the key service answers when it does not do what it was asked; one sentence each."""
+
+from keyservice.certificate import RejectedCertificate
+
+__all__ = [
+    "BadSetting",
+    "ConfigError",
+    "KeyServiceError",
+    "NotEnrolled",
+    "OutsideDomain",
+    "RejectedCertificate",
+]
+
+
+class ConfigError(Exception):
+    """The configuration is unusable; the text names the key. Exit status 78 (sysexits.h)."""
+
+
+class KeyServiceError(Exception):
+    """Never raised itself. `error` and `status` are what the peer gets."""
+
+    error = "internal"
+    status = 500
+
+
+class OutsideDomain(KeyServiceError):
+    """The domain is not in the configuration."""
+
+    error = "outside_domain"
+    status = 422
+
+
+class NotEnrolled(KeyServiceError):
+    """The mailbox has no certificate that is in use."""
+
+    error = "not_enrolled"
+    status = 404
+
+
+class BadSetting(KeyServiceError):
+    """A policy setting is unknown, or its value not allowed."""
+
+    error = "bad_setting"
+    status = 422

@@ -1,0 +1,66 @@
+"""Every metric of this daemon. Labels are closed sets; no address or domain is ever one."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from keyservice.cache import CacheResult
+from keyservice.certificate import RefusalReason
+from keyservice.wire import Outcome
+
+
+class Metrics:
+    """The counters, each present with zero from the start."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register them."""
+        self.lookups = Counter(
+            "keyservice_lookups", "Answers given", ["outcome"], registry=registry
+        )
+        self.lookup_seconds = Histogram(
+            "keyservice_lookup_seconds",
+            "Time to find an answer in the database",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
+            registry=registry,
+        )
+        self.vettings = Counter(
+            "keyservice_vettings", "Certificates vetted", ["result", "reason"], registry=registry
+        )
+        self.cache = Counter("keyservice_cache", "Accesses to Redis", ["result"], registry=registry)
+        self.secret_key_material = Counter(
+            "keyservice_secret_key_material",
+            "Files refused because they held a secret key",
+            registry=registry,
+        )
+        for outcome in Outcome:
+            self.lookups.labels(outcome.value)
+        for result in (CacheResult.WRITTEN, CacheResult.FORGOTTEN, CacheResult.FAILED):
+            self.cache.labels(result.value)
+        self.vettings.labels("usable", "")
+        for reason in RefusalReason:
+            self.vettings.labels("refused", reason.value)
+
+    def observe_cache(self, result: CacheResult) -> None:
+        """Count one access to Redis."""
+        self.cache.labels(result.value).inc()
+
+
+class CertificateStates(Collector):
+    """Counts certificates when asked, so that the numbers are the database's."""
+
+    def __init__(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """Ask `count` for the number per state."""
+        self._count = count
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauge."""
+        gauge = GaugeMetricFamily(
+            "keyservice_certificates",
+            "Mailboxes by the state of their certificate",
+            labels=["state"],
+        )
+        for state, number in self._count().items():
+            gauge.add_metric([state], number)
+        yield gauge

@@ -1,0 +1,163 @@
+"""What the key service tells its operator, as records; version 1 of the interface.
+
+Beside `wire`: the milter decides on those records, people read these. JSON by msgspec.
+"""
+
+from enum import Enum
+
+import msgspec
+
+from keyservice.wire import (
+    ArrivedEncrypted,
+    HeaderPolicy,
+    MailboxPolicy,
+    Outcome,
+    WithoutCertificate,
+)
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Sent whole; a field that one side does not know is an error."""
+
+
+class Problem(_Record, frozen=True):
+    """Every reply that is not a success."""
+
+    error: str
+    """From a closed set, for programs."""
+
+    reason: str
+    """One sentence, for people."""
+
+
+class Subkey(_Record, frozen=True):
+    """An encryption subkey as its owner would name it."""
+
+    fingerprint: str
+    not_after: int | None = None
+    refused: str | None = None
+    """Why it is not encrypted to; None: it is."""
+
+
+class Enrolment(_Record, frozen=True):
+    """What a certificate was found to be when it was enrolled."""
+
+    mailbox: str
+    fingerprint: str
+    version: int
+    user_ids: tuple[str, ...]
+    """Mailboxes that the certificate names in user IDs bound to it."""
+
+    subkeys: tuple[Subkey, ...]
+    not_after: int | None = None
+    replaced: str | None = None
+    """Fingerprint of the certificate that was in use until now."""
+
+    effective_within: int = 0
+    """Seconds until no milter can still see the old state; 0 unless Redis could not be told."""
+
+
+class Withdrawal(_Record, frozen=True):
+    """A certificate is no longer in use. Mail is deferred from now on, never sent in the clear."""
+
+    mailbox: str
+    fingerprint: str
+    effective_within: int = 0
+
+
+class EnrolledMailbox(_Record, frozen=True):
+    """One line of the list."""
+
+    mailbox: str
+    outcome: Outcome
+    fingerprint: str | None = None
+    not_after: int | None = None
+    reason: str | None = None
+
+
+class MailboxPage(_Record, frozen=True):
+    """Some mailboxes in the order of their addresses."""
+
+    mailboxes: tuple[EnrolledMailbox, ...]
+    next: str | None = None
+    """Give it as `after` for the next page; None: this was the last."""
+
+
+class Sighting(_Record, frozen=True):
+    """Evidence: somebody showed this certificate for this mailbox."""
+
+    fingerprint: str
+    source: str
+    level: int
+    authenticated: bool
+    at: int
+    detail: str | None = None
+
+
+class BoundCertificate(_Record, frozen=True):
+    """A certificate that is or was in use for the mailbox."""
+
+    fingerprint: str
+    state: str
+    since: int
+    vetted_at: int
+    not_after: int | None = None
+    refused: str | None = None
+    subkeys: tuple[Subkey, ...] = ()
+
+
+class Event(_Record, frozen=True):
+    """Something that happened to a mailbox."""
+
+    kind: str
+    at: int
+    fingerprint: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+
+
+class PolicySource(Enum):
+    """Who decided a setting."""
+
+    DEFAULT = "default"
+    DOMAIN = "domain"
+    MAILBOX = "mailbox"
+
+
+class PolicyView(_Record, frozen=True):
+    """The policy of a mailbox and where each setting comes from."""
+
+    mailbox: str
+    policy: MailboxPolicy
+    sources: dict[str, PolicySource]
+    effective_within: int = 0
+
+
+class PolicyChange(_Record, frozen=True, omit_defaults=True):
+    """Settings of a mailbox's own. Those left out stay as they are."""
+
+    without_certificate: WithoutCertificate | msgspec.UnsetType = msgspec.UNSET
+    header_policy: HeaderPolicy | msgspec.UnsetType = msgspec.UNSET
+    arrived_encrypted: ArrivedEncrypted | msgspec.UnsetType = msgspec.UNSET
+    keep_outside: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    mailer: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The settings that were given, as JSON has them."""
+        given: dict[str, object] = msgspec.to_builtins(self)
+        return given
+
+
+class Explanation(_Record, frozen=True):
+    """Everything that is known about a mailbox."""
+
+    mailbox: str
+    outcome: Outcome
+    had_certificate: bool
+    reason: str | None
+    policy: MailboxPolicy
+    policy_sources: dict[str, PolicySource]
+    bindings: tuple[BoundCertificate, ...]
+    evidence: tuple[Sighting, ...]
+    events: tuple[Event, ...]

@@ -1,0 +1,142 @@
+"""The tables. Times are whole seconds since 1970; migrations are in `migrations/versions`.
+
+Evidence is stored, verdicts are derived: each sighting of a certificate for a mailbox is a
+row that is never changed, and a binding is a decision over such rows. An account with
+several mailboxes and devices fits above `mailbox` and beside `certificate`.
+"""
+
+from enum import Enum
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+
+class BindingState(Enum):
+    """What a certificate is to a mailbox."""
+
+    ACTIVE = "active"
+    REPLACED = "replaced"
+    WITHDRAWN = "withdrawn"
+
+
+class EventKind(Enum):
+    """What can happen to a mailbox."""
+
+    ENROLLED = "enrolled"
+    UPDATED = "updated"
+    REPLACED = "replaced"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+    REVETTED = "revetted"
+    POLICY_SET = "policy_set"
+    POLICY_UNSET = "policy_unset"
+
+
+class Source(Enum):
+    """Who showed a certificate. Discovery methods will add theirs."""
+
+    OPERATOR = "operator"
+
+
+OPERATOR_LEVEL = 7
+"""Of validation, out of 8: pinned by the operator; only the owner's own word weighs more."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+mailbox = Table(
+    "mailbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # `Mailbox.key`; unique, and thereby the index of every lookup.
+    Column("address", String(320), nullable=False),
+    # Once set, it stays: such a mailbox never gets plaintext again.
+    Column("first_certificate_at", Integer),
+    UniqueConstraint("address"),
+)
+
+certificate = Table(
+    "certificate",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("octets", LargeBinary, nullable=False),
+    # `certificate.Certificate` as JSON: what vetting found, refusal included.
+    Column("facts", LargeBinary, nullable=False),
+    Column("refusal", String(32)),
+    Column("not_after", Integer),
+    Column("vetted_at", Integer, nullable=False),
+    Column("vet_at", Integer, nullable=False, index=True),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False, index=True),
+    Column("fingerprint", ForeignKey("certificate.fingerprint"), nullable=False),
+    Column("source", String(32), nullable=False),
+    Column("level", Integer, nullable=False),
+    Column("authenticated", Boolean, nullable=False),
+    Column("seen_at", Integer, nullable=False),
+    Column("detail", Text),
+)
+
+binding = Table(
+    "binding",
+    metadata,
+    Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False),
+    Column("fingerprint", ForeignKey("certificate.fingerprint"), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("since", Integer, nullable=False),
+    PrimaryKeyConstraint("mailbox_id", "fingerprint"),
+    # At most one certificate is in use for a mailbox.
+    Index(
+        "uq_binding_active",
+        "mailbox_id",
+        unique=True,
+        sqlite_where=text("state = 'active'"),
+        postgresql_where=text("state = 'active'"),
+    ),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("at", Integer, nullable=False),
+    Column("fingerprint", String(64)),
+    Column("reason", String(32)),
+    Column("detail", Text),
+)
+
+mailbox_policy = Table(
+    "mailbox_policy",
+    metadata,
+    Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False),
+    Column("name", String(32), nullable=False),
+    # JSON, so that a new kind of setting needs no migration.
+    Column("value", Text, nullable=False),
+    Column("set_at", Integer, nullable=False),
+    PrimaryKeyConstraint("mailbox_id", "name"),
+)

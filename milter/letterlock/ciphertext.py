@@ -1,0 +1,77 @@
+"""One ciphertext that several copies share: plaintext goes in, only ciphertext is kept.
+
+It collects in memory and, above a threshold, in a file that has no name. Each copy is
+read from it again, with a PKESK of its own in front.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from letterlock.errors import SpillFailed
+from letterlock.openpgp import Armor, EncryptedData, RecipientSubkey, SEIPDVersion, SessionKey
+
+READ_OCTETS = 48 * 1024
+"""A multiple of 48, so that armor lines end where the pieces do, and close to the
+65,535 octets that a milter may send at once when it is base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spill:
+    """Where ciphertext goes that is larger than `threshold_octets`."""
+
+    directory: str
+    threshold_octets: int
+
+
+class Ciphertext:
+    """An SEIPD packet under a fresh session key."""
+
+    def __init__(self, version: SEIPDVersion, spill: Spill) -> None:
+        self._version = version
+        self._session_key = SessionKey.generate()
+        self._encrypted = EncryptedData(self._session_key, version)
+        # SpooledTemporaryFile moves to an unlinked file by itself (O_TMPFILE where possible).
+        self._spool = tempfile.SpooledTemporaryFile(
+            max_size=spill.threshold_octets, dir=spill.directory
+        )
+
+    def write(self, plaintext: bytes) -> None:
+        """Encrypt some more. Raises SpillFailed."""
+        self._keep(self._encrypted.write(plaintext))
+
+    def close(self) -> None:
+        """Finish the packet. Raises SpillFailed."""
+        self._keep(self._encrypted.close())
+
+    def discard(self) -> None:
+        """Give memory or disk back."""
+        self._spool.close()
+
+    def armored_for(self, subkeys: Sequence[RecipientSubkey]) -> Iterator[bytes]:
+        """Yield the OpenPGP message for the holder of `subkeys`, armored, in pieces."""
+        armor = Armor()
+        for octets in self.octets_for(subkeys):
+            yield armor.write(octets)
+        yield armor.close()
+
+    def octets_for(self, subkeys: Sequence[RecipientSubkey]) -> Iterator[bytes]:
+        """Yield the same in binary: a PKESK per subkey (RFC 9580 §10.3), then the SEIPD."""
+        yield b"".join(s.pkesk(self._session_key, self._version) for s in subkeys)
+        self._spool.seek(0)
+        while piece := self._spool.read(READ_OCTETS):
+            yield piece
+
+    def _keep(self, octets: bytes) -> None:
+        try:
+            self._spool.write(octets)
+        except OSError as error:
+            raise SpillFailed(f"spill file: {error.strerror}") from None
+
+
+def one_off(octets: bytes, subkeys: Sequence[RecipientSubkey], version: SEIPDVersion) -> bytes:
+    """Return `octets`, which are small, as a binary OpenPGP message."""
+    session_key = SessionKey.generate()
+    encrypted = EncryptedData(session_key, version)
+    pkesks = b"".join(s.pkesk(session_key, version) for s in subkeys)
+    return pkesks + encrypted.write(octets) + encrypted.close()

@@ -1,0 +1,60 @@
+"""`letterlock decrypt`: for the owner of a mailbox, on the machine that has the secret key."""
+
+import base64
+import re
+import subprocess
+from typing import BinaryIO
+
+import click
+
+from letterlock.message import CRLF, HeaderSection, split
+from letterlock.restore import NotOurs, restore
+
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+@click.command()
+@click.argument("message", type=click.File("rb"), default="-")
+@click.option("--original", is_flag=True, help="Restore the message exactly as it was received.")
+@click.option("--gpg", default="gpg", show_default=True, help="The program that decrypts.")
+def decrypt(message: BinaryIO, original: bool, gpg: str) -> None:
+    """Decrypt the stored MESSAGE (a file, or - for standard input) with the owner's GnuPG.
+
+    Without --original what was encrypted is printed as it is: the message, its header
+    section marked for mail clients.
+    """
+    payload = _payload(message.read(), gpg)
+    if not original:
+        click.get_binary_stream("stdout").write(payload)
+        return
+    try:
+        restored = restore(payload)
+    except NotOurs as error:
+        raise click.ClickException(str(error)) from None
+    if not restored.exact:
+        click.echo(f"not exact: {restored.why_not}", err=True)
+    click.get_binary_stream("stdout").write(restored.octets)
+
+
+def _payload(stored: bytes, gpg: str) -> bytes:
+    # Mail stores write LF; what was received, and what was encrypted, had CRLF.
+    section, body = split(_BARE_LF.sub(CRLF, stored))
+    if kept := _encrypted_header(section):
+        return _run(gpg, kept) + body
+    return _run(gpg, body)
+
+
+def _encrypted_header(section: HeaderSection) -> bytes | None:
+    """Return the encrypted header section of mail whose body arrived encrypted."""
+    fields = section.named(b"letterlock-header")
+    return base64.b64decode(fields[0].unfolded) if fields else None
+
+
+def _run(gpg: str, encrypted: bytes) -> bytes:
+    # gpg finds the armor inside of the MIME part by itself.
+    done = subprocess.run(  # noqa: S603 (the owner's own gpg)
+        [gpg, "--batch", "--quiet", "--decrypt"], input=encrypted, capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        raise click.ClickException(done.stderr.decode(errors="replace").strip())
+    return done.stdout

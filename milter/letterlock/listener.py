@@ -1,0 +1,86 @@
+"""The listening socket: inherited from the service manager, or made here."""
+
+import grp
+import os
+import socket
+from pathlib import Path
+
+from letterlock.config import Config, host_and_port
+from letterlock.errors import ConfigError
+
+BACKLOG = 1024
+"""Connections wait here while workers are replaced."""
+
+_FIRST_INHERITED = 3
+"""sd_listen_fds(3), SD_LISTEN_FDS_START."""
+
+
+def listening_socket(config: Config) -> socket.socket:
+    """Return the socket that workers share. Raises ConfigError."""
+    if inherited := _inherited():
+        return inherited
+    kind, _, rest = config.socket.partition(":")
+    try:
+        made = _unix(rest, config) if kind == "unix" else _inet(rest)
+        made.listen(BACKLOG)
+    except OSError as error:
+        raise ConfigError(f"socket: {config.socket}: {error.strerror}") from None
+    made.setblocking(False)
+    return made
+
+
+def remove(config: Config) -> None:
+    """Remove the socket file, if we made one."""
+    kind, _, rest = config.socket.partition(":")
+    if kind == "unix" and "LISTEN_PID" not in os.environ:
+        Path(rest).unlink(missing_ok=True)
+
+
+def _inherited() -> socket.socket | None:
+    # sd_listen_fds(3): the variables may be a grandparent's, hence the PID.
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    if os.environ.get("LISTEN_FDS") != "1":
+        raise ConfigError("LISTEN_FDS: expected exactly one socket")
+    return socket.socket(fileno=_FIRST_INHERITED)
+
+
+def _unix(path: str, config: Config) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    _remove_stale(path)
+    # No moment in which others could connect: closed first, opened to the group then.
+    before = os.umask(0o177)
+    try:
+        made.bind(path)
+    finally:
+        os.umask(before)
+    if config.socket_group:
+        try:
+            # Postfix's daemons connect as the user `postfix`, from inside its chroot.
+            os.chown(path, -1, grp.getgrnam(config.socket_group).gr_gid)
+        except KeyError:
+            raise ConfigError(f"socket_group: no group {config.socket_group!r}") from None
+    Path(path).chmod(config.socket_mode)
+    return made
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket file that nobody serves; refuse to take one that somebody does."""
+    if not Path(path).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+            return
+    raise ConfigError(f"socket: {path}: another process serves it")
+
+
+def _inet(text: str) -> socket.socket:
+    host, port = host_and_port(text, "socket")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((host, port))
+    return made

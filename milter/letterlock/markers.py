@@ -1,0 +1,88 @@
+"""Which copies of a message were accepted already, so that a retry does not deliver twice.
+
+A transaction can die after some of its copies re-entered and before the peer read the
+reply; the peer then sends the message again, perhaps to another MX host. Each accepted
+copy leaves a marker in Redis until the whole transaction is accepted. Redis may lose
+markers, which costs a duplicate; it cannot make one up, which would cost a message:
+a marker is an HMAC under a secret that Redis does not hold.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from typing import Protocol
+
+from keyservice.client import Mailbox
+from letterlock.message import HeaderSection
+
+LIFETIME_SECONDS = 5 * 86_400
+"""Senders give up after four to five days (RFC 5321 §4.5.4.1)."""
+
+# Not the whole header section: milters before us write fields that differ with every try.
+_IDENTIFYING = (b"message-id", b"date", b"from", b"to", b"cc", b"subject")
+
+
+class Store(Protocol):
+    """A key-value store that may fail: then get() returns None and the others do nothing."""
+
+    def get(self, name: str) -> bytes | None:
+        """Return the value under `name`."""
+
+    def set(self, name: str, value: bytes, seconds: int) -> None:
+        """Keep `value` under `name` for `seconds`."""
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Forget `names`."""
+
+
+class Identity:
+    """What makes two transactions attempts at the same one; grows with the body."""
+
+    def __init__(self, secret: bytes, reverse_path: str, section: HeaderSection) -> None:
+        self._secret = secret
+        self._mac = hmac.new(secret, reverse_path.encode(errors="replace"), hashlib.sha256)
+        for field in section:
+            if field.key in _IDENTIFYING:
+                self._mac.update(b"\0" + field.octets)
+        self._mac.update(b"\0\0")
+
+    def update(self, chunk: bytes) -> None:
+        """Take some more of the body."""
+        self._mac.update(chunk)
+
+    def marker(self, mailbox: Mailbox) -> tuple[str, bytes]:
+        """Return the name and the value of the marker of the copy for `mailbox`."""
+        mac = self._mac.copy()
+        mac.update(b"\0" + mailbox.key.encode())
+        name = mac.digest()
+        value = hmac.digest(self._secret, b"accepted\0" + name, "sha256")
+        return f"letterlock:copy:{name.hex()}", value
+
+
+class Markers:
+    """The markers of one transaction."""
+
+    def __init__(self, store: Store, identity: Identity) -> None:
+        self._store = store
+        self._identity = identity
+        self._set: list[str] = []
+
+    def accepted_before(self, mailbox: Mailbox) -> bool:
+        """Whether an earlier attempt got this copy accepted."""
+        name, value = self._identity.marker(mailbox)
+        found = self._store.get(name)
+        if found is None or not hmac.compare_digest(found, value):
+            return False
+        self._set.append(name)
+        return True
+
+    def accepted(self, mailbox: Mailbox) -> None:
+        """Remember that this copy was accepted."""
+        name, value = self._identity.marker(mailbox)
+        self._store.set(name, value, LIFETIME_SECONDS)
+        self._set.append(name)
+
+    def clear(self) -> None:
+        """The whole transaction is accepted: the same message may now be sent on purpose."""
+        if self._set:
+            self._store.delete(self._set)

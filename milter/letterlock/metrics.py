@@ -1,0 +1,52 @@
+"""Every Prometheus metric of the milter. Labels come from closed sets; never an address."""
+
+from prometheus_client import Counter, Histogram
+
+from letterlock.errors import LetterlockError
+from letterlock.policy import Treatment
+
+_PHASES = ("rcpt", "end_of_header", "end_of_message", "reentry")
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+MESSAGES = Counter(
+    "letterlock_messages",
+    "Copies by what happened: a message for three mailboxes counts three.",
+    ["disposition", "reason"],
+)
+OCTETS = Counter("letterlock_received_octets", "Octets of messages whose end was reached.")
+FAILURES = Counter(
+    "letterlock_failures",
+    "Transactions that ended in 4yz or 5yz because something did not work.",
+    ["reason"],
+)
+COPIES = Counter(
+    "letterlock_reentered_copies", "Copies given back to Postfix, or found there.", ["result"]
+)
+LOOKUPS = Counter(
+    "letterlock_lookups", "Lookups by what was said and who said it.", ["layer", "outcome"]
+)
+LOOKUP_SECONDS = Histogram(
+    "letterlock_lookup_seconds", "Time until a lookup was answered.", ["layer"], buckets=_SECONDS
+)
+PHASE_SECONDS = Histogram(
+    "letterlock_phase_seconds",
+    "Time spent in a phase of a transaction.",
+    ["phase"],
+    buckets=_SECONDS,
+)
+
+
+def _reasons(error: type[LetterlockError]) -> set[str]:
+    return {error.reason}.union(*(_reasons(child) for child in error.__subclasses__()))
+
+
+def declare() -> None:
+    """Make every label combination appear, so that a rate over it is never undefined."""
+    for treatment in Treatment:
+        MESSAGES.labels(treatment.disposition.value, treatment.value)
+    for reason in _reasons(LetterlockError) | {"marker_not_kept"}:
+        FAILURES.labels(reason)
+    for result in ("accepted", "accepted_before"):
+        COPIES.labels(result)
+    for phase in _PHASES:
+        PHASE_SECONDS.labels(phase)

@@ -1,0 +1,139 @@
+"""The header section that stays readable: edits over the original one.
+
+A field is left as it is, deleted, or given a value of printable ASCII.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from keyservice.client import HeaderPolicy, MailboxPolicy
+from letterlock import pgpmime
+from letterlock.header_policy import Policy, hcp_baseline_but_subject, must_go, policy_function
+from letterlock.header_protection import is_structural
+from letterlock.message import CRLF, HeaderField, HeaderSection
+from letterlock.own_fields import Delivery, minimal_fields, printable_field
+
+
+class Change(NamedTuple):
+    """One call of libmilter's chgheader."""
+
+    name: str
+    occurrence: int
+    """Among the fields of this name, compared without case; from 1."""
+
+    value: str | None
+    """With its leading blank, folds as LF; None deletes the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class OuterHeader:
+    """What becomes of each field of `section`, and the fields that are new."""
+
+    section: HeaderSection
+    outside: tuple[HeaderField | None, ...]
+    """For each field: itself, its replacement, or None to delete it."""
+
+    added: tuple[HeaderField, ...]
+
+    @property
+    def octets(self) -> bytes:
+        """The outer header section, without the blank line."""
+        kept = [field for field in self.outside if field is not None]
+        return b"".join(_with_crlf(field) for field in (*kept, *self.added))
+
+    def changes(self) -> list[Change]:
+        """Return the edits in an order in which none moves the target of a later one."""
+        seen: dict[bytes, int] = {}
+        changes = []
+        for was, now in zip(self.section.fields, self.outside, strict=True):
+            seen[was.key] = seen.get(was.key, 0) + 1
+            if now is not was:
+                value = None if now is None else _milter_value(now)
+                changes.append(Change(was.name.decode("ascii"), seen[was.key], value))
+        return changes[::-1]
+
+    def additions(self) -> list[tuple[str, str]]:
+        """Return name and value of each new field, for libmilter's addheader."""
+        return [(field.name.decode("ascii"), _milter_value(field)) for field in self.added]
+
+
+def wrapped_outer_header(
+    section: HeaderSection, policy: MailboxPolicy, delivery: Delivery, boundary: bytes
+) -> OuterHeader:
+    """Return the outer header of a copy whose body is `pgpmime`'s. Raises UnprintableField."""
+    edits = _Edits(section, policy, policy_function(policy.header_policy))
+    edits.replace_structural(
+        HeaderField(b"MIME-Version", b" 1.0"),
+        HeaderField(b"Content-Type", pgpmime.content_type(boundary)),
+    )
+    return edits.finish(delivery)
+
+
+def arrived_encrypted_outer_header(
+    section: HeaderSection, policy: MailboxPolicy, delivery: Delivery, encrypted: HeaderField
+) -> OuterHeader:
+    """Return the outer header of a copy whose body stays as it is. Raises UnprintableField.
+
+    `encrypted` is `encrypted_header_field` of what arrived. Structural fields describe the
+    body and stay; `hcp_baseline` leaves the Subject.
+    """
+    if policy.header_policy is HeaderPolicy.HCP_BASELINE:
+        function: Policy = hcp_baseline_but_subject
+    else:
+        function = policy_function(policy.header_policy)
+    edits = _Edits(section, policy, function)
+    edits.added.append(encrypted)
+    return edits.finish(delivery)
+
+
+class _Edits:
+    def __init__(self, section: HeaderSection, policy: MailboxPolicy, function: Policy) -> None:
+        self._section = section
+        self._policy = policy
+        self._kept = frozenset(name.lower().encode() for name in policy.keep_outside)
+        self._keys = [field.key for field in section.fields]
+        self.outside = [
+            self._outside(field, key, function)
+            for field, key in zip(section.fields, self._keys, strict=True)
+        ]
+        self.added: list[HeaderField] = []
+
+    def _outside(self, field: HeaderField, key: bytes, function: Policy) -> HeaderField | None:
+        if must_go(key):
+            return None
+        if key in self._kept or is_structural(key):
+            return field
+        value = field.unfolded
+        shown = function(key, value)
+        if shown is None or shown == value:
+            return field if shown is not None else None
+        return printable_field(field.name, shown)
+
+    def replace_structural(self, *ours: HeaderField) -> None:
+        """Describe the new body: `ours` in the place of the first of their names."""
+        missing = {field.key: field for field in ours}
+        for at, key in enumerate(self._keys):
+            if is_structural(key):
+                self.outside[at] = missing.pop(key, None)
+        self.added += missing.values()
+
+    def finish(self, delivery: Delivery) -> OuterHeader:
+        if self._policy.header_policy is HeaderPolicy.HCP_ALL:
+            shown = {field.key for field in self.outside if field is not None}
+            self.added += [
+                f for f in minimal_fields(self._policy.mailer, delivery) if f.key not in shown
+            ]
+        self.added.append(delivery.marker.field)
+        return OuterHeader(self._section, tuple(self.outside), tuple(self.added))
+
+
+def _with_crlf(field: HeaderField) -> bytes:
+    """Return the field as SMTP carries it, wherever the section came from."""
+    if field.line_end == CRLF:
+        return field.octets
+    return field.name + b":" + re.sub(rb"\r?\n", CRLF, field.value) + CRLF
+
+
+def _milter_value(field: HeaderField) -> str:
+    return field.value.replace(CRLF, b"\n").decode("ascii")

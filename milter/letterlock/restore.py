@@ -1,0 +1,55 @@
+"""Get the original message back out of a decrypted Cryptographic Payload."""
+
+import base64
+import re
+from typing import NamedTuple
+
+_PLACE = rb";\r\n [0-9]{1,9}\+[0-9]{1,9}=(?:[A-Za-z0-9+/=]|\r\n )*+"
+_OURS = re.compile(
+    rb"Letterlock-Original: v=1; exact=(?P<exact>yes|no; why=(?P<why>[a-z-]{1,40}))"
+    rb"(?P<places>(?:%b)*+)\r\n" % _PLACE
+)
+_EACH_PLACE = re.compile(rb";\r\n ([0-9]+)\+([0-9]+)=((?:[A-Za-z0-9+/=]|\r\n )*+)")
+
+
+class NotOurs(ValueError):
+    """The octets do not begin with an intact Letterlock-Original field."""
+
+
+class Restored(NamedTuple):
+    """An original message."""
+
+    octets: bytes
+    exact: bool
+    """Whether these are, as far as we can know, the octets that the peer sent."""
+
+    why_not: str | None
+
+
+def restore(payload: bytes) -> Restored:
+    """Return the original that `payload`, as decrypted, was made from.
+
+    For `Form.HEADER` the payload is the decrypted `Letterlock-Header` followed by the body.
+    Raises NotOurs. Line ends must be as they were encrypted: CRLF in our field.
+    """
+    match = _OURS.match(payload)
+    if match is None:
+        raise NotOurs("no Letterlock-Original field of a known form at the start")
+    pieces = []
+    at = match.end()
+    for offset, length, original in _EACH_PLACE.findall(match["places"]):
+        start = match.end() + int(offset)
+        if not at <= start <= start + int(length) <= len(payload):
+            raise NotOurs("a place of the Letterlock-Original field lies outside of the message")
+        pieces += [payload[at:start], _decoded(original)]
+        at = start + int(length)
+    pieces.append(payload[at:])
+    why_not = match["why"].decode() if match["why"] else None
+    return Restored(b"".join(pieces), why_not is None, why_not)
+
+
+def _decoded(original: bytes) -> bytes:
+    try:
+        return base64.b64decode(original.replace(b"\r\n ", b""), validate=True)
+    except ValueError:
+        raise NotOurs("a place of the Letterlock-Original field is not base64") from None

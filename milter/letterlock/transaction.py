@@ -1,0 +1,70 @@
+"""What is known of one mail transaction while it runs. Holds no plaintext of the body."""
+
+from dataclasses import dataclass, field
+
+from keyservice.client import Answer, Mailbox
+from letterlock.ciphertext import Ciphertext
+from letterlock.classify import Classifier
+from letterlock.envelope import Envelope, ForwardPath
+from letterlock.header_protection import Form
+from letterlock.markers import Identity
+from letterlock.message import HeaderField, HeaderSection
+from letterlock.openpgp import RecipientSubkey, SEIPDVersion
+from letterlock.openpgp.scratch import Scratch
+
+
+@dataclass(slots=True)
+class Recipient:
+    """A final mailbox of this transaction: it gets one copy, whatever led to it."""
+
+    mailbox: Mailbox
+    answer: Answer
+    subkeys: tuple[RecipientSubkey, ...]
+    """Those that can be encrypted to now; empty unless the answer is `found`."""
+
+    addresses: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Final addresses, extensions included, with the RCPT parameters to carry on."""
+
+    @property
+    def seipd(self) -> SEIPDVersion:
+        """How its ciphertext is written.
+
+        Every client reads SEIPD version 1; only version 6 certificates promise 2
+        (RFC 9580 §10.3.2.1, §13.7).
+        """
+        versions = {subkey.seipd for subkey in self.subkeys}
+        return SEIPDVersion.V2 if versions == {SEIPDVersion.V2} else SEIPDVersion.V1
+
+    @property
+    def form(self) -> Form:
+        """The form of its Cryptographic Payload."""
+        return Form.of(self.answer.policy.header_policy)
+
+
+@dataclass(slots=True)
+class Transaction:
+    """From MAIL to the end of the message."""
+
+    envelope: Envelope
+    recipients: dict[str, Recipient] = field(default_factory=dict)
+    """By `Mailbox.key`, in the order in which the peer named them."""
+
+    finals: dict[ForwardPath, tuple[str, ...]] = field(default_factory=dict)
+    """Which mailboxes (keys) each forward-path leads to."""
+
+    fields: list[HeaderField] = field(default_factory=list)
+    section: HeaderSection = field(default_factory=lambda: HeaderSection(()))
+    classifier: Classifier | None = None
+    ciphertexts: dict[tuple[Form, SEIPDVersion], Ciphertext] = field(default_factory=dict)
+    identity: Identity | None = None
+    arrived: Scratch | None = None
+    """The body as it arrived, where a copy may need it again."""
+
+    octets: int = 0
+
+    def discard(self) -> None:
+        """Give back memory and disk."""
+        for ciphertext in self.ciphertexts.values():
+            ciphertext.discard()
+        if self.arrived is not None:
+            self.arrived.discard()

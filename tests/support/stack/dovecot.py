@@ -1,0 +1,76 @@
+"""A private Dovecot: LMTP on a unix socket, IMAP on loopback, a Maildir for any mailbox."""
+
+from pathlib import Path
+
+from stack.layout import Layout
+from stack.processes import Session, greets, spawn, wait_for
+
+# Dovecot refuses to open mail as root, and any other account will do.
+_CONFIG = """\
+base_dir = {run}/dovecot
+state_dir = {base}/state/dovecot
+log_path = {log}
+protocols = imap lmtp
+listen = 127.0.0.1
+ssl = no
+hostname = mx.example.test
+disable_plaintext_auth = no
+auth_verbose = yes
+recipient_delimiter = +
+mail_location = maildir:~/Maildir
+mail_uid = nobody
+mail_gid = nogroup
+first_valid_uid = 1
+lda_mailbox_autocreate = yes
+service imap-login {{
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service lmtp {{
+  unix_listener lmtp {{
+    mode = 0666
+  }}
+}}
+service stats {{
+  unix_listener stats-writer {{
+    mode = 0666
+  }}
+}}
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home={mail}/%Ld/%Ln allow_all_users=yes
+}}
+"""
+
+
+def lmtp_socket(layout: Layout) -> Path:
+    """Where Postfix hands in mail."""
+    return layout.run / "dovecot" / "lmtp"
+
+
+def start(layout: Layout) -> Session:
+    """Start it and return when LMTP and IMAP greet."""
+    log = layout.logs / "dovecot.log"
+    (layout.state / "dovecot").mkdir(exist_ok=True)
+    config = layout.config / "dovecot.conf"
+    config.write_text(
+        _CONFIG.format(
+            run=layout.run,
+            base=layout.base,
+            log=log,
+            mail=layout.mail,
+            imap=layout.ports["imap"],
+        )
+    )
+    session = spawn("dovecot", ["dovecot", "-F", "-c", str(config)], log, layout.ledger, {})
+    wait_for(session, lambda: greets(str(lmtp_socket(layout)), b"220 "), log)
+    wait_for(session, lambda: greets(layout.address("imap"), b"* OK"), log)
+    return session

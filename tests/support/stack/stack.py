@@ -1,0 +1,253 @@
+"""The whole stack as one object: start it, send mail, look at what became of it, stop it."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+from urllib.request import urlopen
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from keyservice.mailbox import Mailbox
+from keyservice.operator_client import OperatorClient
+from stack import daemons, dovecot, postfix, redis_server, smtp
+from stack.layout import Layout
+from stack.processes import STOP_SECONDS, NotReady, Session, entered, wait_until
+
+DOMAIN = "example.test"
+
+
+class Stack:
+    """One private stack in a directory; a context manager that starts and stops it.
+
+    `domains`: served domains with their policy settings, as in the key service's file.
+    `virtual_aliases`, `local_aliases`: rows of virtual(5) and aliases(5).
+    `parameters`: further main.cf settings. `milter=False`: the same Postfix without it.
+    `untraced`: deliver without this host's Received fields. `environment`: further
+    variables for the two daemons. Any mailbox of a domain exists unless its name begins
+    with `no-such-`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        domains: Mapping[str, Mapping[str, object]] | None = None,
+        virtual_aliases: Mapping[str, str] | None = None,
+        local_aliases: Mapping[str, str] | None = None,
+        parameters: Mapping[str, str] | None = None,
+        milter: bool = True,
+        untraced: bool = False,
+        workers: int = 2,
+        deadline_seconds: float = 5.0,
+        stale_seconds: int = 3600,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Lay everything out; nothing runs yet."""
+        self.layout = Layout.create(directory)
+        self._sessions: dict[str, Session] = {}
+        environment = dict(environment or {})
+        domains = domains or {DOMAIN: {}}
+        layout = self.layout
+        self._starters: dict[str, Callable[[], Session]] = {
+            "redis": lambda: redis_server.start(layout),
+            "keyservice": lambda: daemons.start_keyservice(layout, environment),
+            "dovecot": lambda: dovecot.start(layout),
+            "milter": lambda: daemons.start_milter(layout, environment),
+            "postfix": lambda: postfix.start(layout),
+        }
+        if not milter:
+            self._starters = {k: self._starters[k] for k in ("dovecot", "postfix")}
+        postfix.write_config(
+            layout,
+            domains=list(domains),
+            virtual_aliases=virtual_aliases or {},
+            local_aliases=local_aliases or {},
+            parameters=parameters or {},
+            milter=milter,
+            untraced=untraced,
+        )
+        daemons.write_milter_config(
+            layout,
+            workers=workers,
+            deadline_seconds=deadline_seconds,
+            stale_seconds=stale_seconds,
+        )
+        daemons.write_keyservice_config(layout, domains)
+
+    def start(self) -> Self:
+        """Start every daemon and write `stack.json`; on failure stop what had started."""
+        try:
+            for name in self._starters:
+                self.start_daemon(name)
+        except BaseException:
+            self.stop()
+            raise
+        self._describe()
+        return self
+
+    def start_daemon(self, name: str) -> None:
+        """Start one of redis, keyservice, dovecot, milter, postfix; return when it is ready."""
+        self._sessions[name] = self._starters[name]()
+
+    def stop_daemon(self, name: str, seconds: float = STOP_SECONDS) -> None:
+        """End one daemon in an orderly way and return when all its processes are gone."""
+        if name == "postfix":
+            with suppress(NotReady):
+                postfix.command(self.layout, "stop")
+        self._sessions[name].stop(seconds)
+
+    def signal_daemon(self, name: str, number: int, *, children: bool = False) -> None:
+        """Send a signal to a daemon's first process, or to all of them."""
+        session = self._sessions[name]
+        members = session.members()
+        for pid in members if children else [p for p in members if p == session.leader]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill_daemon(self, name: str) -> None:
+        """SIGKILL to all processes of a daemon."""
+        self._sessions[name].stop(0)
+
+    def pids(self, name: str) -> list[int]:
+        """Return the living processes of a daemon."""
+        return self._sessions[name].members()
+
+    def stop(self) -> None:
+        """End everything that was started from this directory, by whichever process."""
+        down(self.layout.directory)
+
+    def __enter__(self) -> Self:
+        """See `start`."""
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        """See `stop`."""
+        self.stop()
+
+    def send(
+        self,
+        message: bytes,
+        to: Sequence[str] | str,
+        sender: str = "sender@outside.test",
+        options: Sequence[str] = (),
+    ) -> smtp.Sent:
+        """Hand `message` (CRLF line ends, octets as they are) to Postfix's public server.
+
+        `options`: of MAIL, such as BODY=8BITMIME. Raises smtplib.SMTPResponseException
+        with the reply if the message, or every recipient, was refused.
+        """
+        recipients = [to] if isinstance(to, str) else list(to)
+        return smtp.send(self.layout.address("smtp"), message, recipients, sender, options)
+
+    def enrol(self, address: str, certificate: bytes) -> None:
+        """Have `certificate` used for `address` from now on."""
+        self.operator.enrol(Mailbox.parse(address), certificate)
+
+    @property
+    def operator(self) -> OperatorClient:
+        """The operator's client of the key service."""
+        return OperatorClient(f"unix:{daemons.keyservice_socket(self.layout)}")
+
+    def maildir(self, address: str) -> list[bytes]:
+        """Return the messages stored for `address`, oldest first, as Dovecot stored them."""
+        local, _, domain = address.rpartition("@")
+        folder = self.layout.mail / domain / local / "Maildir"
+        files = [f for part in ("new", "cur") for f in (folder / part).glob("*")]
+        return [f.read_bytes() for f in sorted(files, key=lambda f: f.stat().st_mtime_ns)]
+
+    def wait_for_mail(self, address: str, count: int = 1, seconds: float = 30) -> list[bytes]:
+        """Return the messages of `address` as soon as there are at least `count`."""
+        wait_until(
+            lambda: len(self.maildir(address)) >= count,
+            f"{count} messages for {address}, got {len(self.maildir(address))}",
+            seconds,
+            self.layout.logs / "postfix.log",
+        )
+        return self.maildir(address)
+
+    def wait_until_queue_is_empty(self, seconds: float = 30) -> None:
+        """Return when Postfix has nothing left to deliver."""
+        wait_until(lambda: not self.queue(), "queue empty", seconds, self.log_file("postfix"))
+
+    def queue(self) -> list[dict[str, object]]:
+        """Return what `postqueue -j` lists."""
+        etc = str(self.layout.postfix / "etc")
+        done = subprocess.run(["postqueue", "-c", etc, "-j"], capture_output=True, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def queue_files(self) -> list[Path]:
+        """Return every file in which Postfix keeps a message, listed by postqueue or not."""
+        folders = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt")
+        found = (self.layout.queue / folder for folder in folders)
+        return [path for folder in found for path in folder.rglob("*") if path.is_file()]
+
+    def log_file(self, name: str) -> Path:
+        """Return the log of one daemon."""
+        return self.layout.logs / f"{name}.log"
+
+    def log(self, name: str) -> str:
+        """Return what one daemon has logged so far."""
+        return self.log_file(name).read_text(errors="replace")
+
+    def postfix_log(self) -> str:
+        """Return Postfix's log."""
+        return self.log("postfix")
+
+    def metrics_url(self, name: str) -> str:
+        """Return where `milter` or `keyservice` shows its counters."""
+        return "http://{}:{}/metrics".format(*self.layout.address(f"{name}_metrics"))
+
+    def counter(self, name: str, sample: str, **labels: str) -> float:
+        """Return the sum of all samples of `milter` or `keyservice` that carry `labels`."""
+        with urlopen(self.metrics_url(name), timeout=10) as reply:
+            text = reply.read().decode()
+        samples = (s for family in text_string_to_metric_families(text) for s in family.samples)
+        return sum(
+            s.value for s in samples if s.name == sample and labels.items() <= s.labels.items()
+        )
+
+    def _describe(self) -> None:
+        layout = self.layout
+        description = {
+            "smtp": "{}:{}".format(*layout.address("smtp")),
+            "reentry": "{}:{}".format(*layout.address("reentry")),
+            "imap": "{}:{}".format(*layout.address("imap")),
+            "lmtp": str(dovecot.lmtp_socket(layout)),
+            "lmtp_maildir": f"{layout.mail}/{{domain}}/{{local}}/Maildir",
+            "keyservice": daemons.keyservice_socket(layout),
+            "redis": redis_server.url(layout),
+            "metrics": {n: self.metrics_url(n) for n in ("milter", "keyservice")},
+            "queue_directory": str(layout.queue),
+            "config": {
+                "milter": str(layout.config / "letterlock.toml"),
+                "keyservice": str(layout.config / "keyservice.toml"),
+                "redis": str(layout.config / "redis.conf"),
+                "dovecot": str(layout.config / "dovecot.conf"),
+                "postfix": str(layout.postfix / "etc"),
+            },
+            "logs": str(layout.logs),
+            "pids": {name: session.leader for name, session in self._sessions.items()},
+        }
+        text = json.dumps(description, indent=2)
+        (layout.directory / "stack.json").write_text(f"{text}\n")
+
+
+def down(directory: Path) -> None:
+    """End everything that was started from `directory`. Nothing to do is no error."""
+    directory = directory.resolve()
+    ledger = directory / "started.jsonl"
+    for session in reversed(entered(ledger)):
+        session.stop()
+    # What was stored stays to be looked at; sockets and the account of it do not.
+    run = directory / "run"
+    if run.is_symlink():
+        if not (directory / "base").is_symlink():
+            shutil.rmtree(run.resolve(), ignore_errors=True)
+        run.unlink()
+    for file in (ledger, directory / "stack.json"):
+        file.unlink(missing_ok=True)
