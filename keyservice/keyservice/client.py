@@ -25,6 +25,8 @@ from keyservice.operator_wire import (
     MailboxPage,
     PolicySource,
     PolicyView,
+    Subkey,
+    Withdrawal,
 )
 from keyservice.record import BadRecord, require_current
 from keyservice.stale import StaleAnswers
@@ -60,6 +62,8 @@ __all__ = [
     "PolicyView",
     "ServiceRefused",
     "ServiceUnavailable",
+    "Subkey",
+    "Withdrawal",
     "WithoutCertificate",
     "connect",
 ]

@@ -8,6 +8,7 @@ import msgspec
 
 from keyservice.mailbox import Mailbox
 from keyservice.operator_wire import (
+    BODY_OCTETS_MAX,
     EnrolledMailbox,
     Enrolment,
     Explanation,
@@ -47,6 +48,8 @@ class OperatorClient:
 
     def enrol(self, mailbox: Mailbox, certificate: bytes) -> Enrolment:
         """Have `certificate` (armored or binary) vetted and used for `mailbox` from now on."""
+        if len(certificate) > BODY_OCTETS_MAX:
+            raise ServiceRefused("too_large", f"more than {BODY_OCTETS_MAX} octets")
         return self._call("PUT", f"{_path(mailbox)}/certificate", Enrolment, certificate)
 
     def withdraw(self, mailbox: Mailbox) -> Withdrawal:

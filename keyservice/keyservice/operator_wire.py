@@ -15,6 +15,9 @@ from keyservice.wire import (
     WithoutCertificate,
 )
 
+BODY_OCTETS_MAX = 131_072
+"""Larger request bodies are refused unread."""
+
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Sent whole; a field that one side does not know is an error."""

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from litestar import Litestar, Request, Response, delete, get, patch, put
 from litestar.di import Provide
 from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
 from litestar.params import Parameter
 from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
@@ -20,6 +20,7 @@ from keyservice.certificate import RejectedCertificate
 from keyservice.errors import KeyServiceError
 from keyservice.mailbox import InvalidMailbox, Mailbox
 from keyservice.operator_wire import (
+    BODY_OCTETS_MAX,
     Enrolment,
     Explanation,
     MailboxPage,
@@ -29,7 +30,6 @@ from keyservice.operator_wire import (
     Withdrawal,
 )
 from keyservice.overview import PAGE_MAX, Overview
-from keyservice.packets import ARMORED_OCTETS_MAX
 from keyservice.service import KeyService
 from keyservice.wire import Answer
 
@@ -113,7 +113,7 @@ def application(service: KeyService, overview: Overview) -> ASGIApp:
             "overview": Provide(lambda: overview, sync_to_thread=False),
         },
         exception_handlers=_EXCEPTION_HANDLERS,
-        request_max_body_size=ARMORED_OCTETS_MAX,
+        request_max_body_size=BODY_OCTETS_MAX,
         openapi_config=OpenAPIConfig(title="Letterlock key service", version="1"),
         logging_config=None,
     )
@@ -150,7 +150,10 @@ def _on_refused(_: Request[Any, Any, Any], error: KeyServiceError) -> Response[P
 
 def _on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
     names = {404: "no_such_path", 405: "no_such_method", 413: "too_large"}
-    return _problem(error.status_code, names.get(error.status_code, "bad_request"), error.detail)
+    reason = error.detail
+    if isinstance(error, ValidationException) and isinstance(error.extra, list):
+        reason = "; ".join(str(extra.get("message", "")) for extra in error.extra) or reason
+    return _problem(error.status_code, names.get(error.status_code, "bad_request"), reason)
 
 
 def _on_exception(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:

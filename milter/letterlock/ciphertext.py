@@ -4,6 +4,7 @@ It collects in memory and, above a threshold, in a file that has no name. Each c
 read from it again, with a PKESK of its own in front.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,17 +51,14 @@ class Ciphertext:
 
     def armored_for(self, subkeys: Sequence[RecipientSubkey]) -> Iterator[bytes]:
         """Yield the OpenPGP message for the holder of `subkeys`, armored, in pieces."""
-        armor = Armor()
-        for octets in self.octets_for(subkeys):
-            yield armor.write(octets)
-        yield armor.close()
-
-    def octets_for(self, subkeys: Sequence[RecipientSubkey]) -> Iterator[bytes]:
-        """Yield the same in binary: a PKESK per subkey (RFC 9580 §10.3), then the SEIPD."""
-        yield b"".join(s.pkesk(self._session_key, self._version) for s in subkeys)
+        # A PKESK per subkey, then the SEIPD packet (RFC 9580 §10.3).
+        pkesks = b"".join(s.pkesk(self._session_key, self._version) for s in subkeys)
+        armor = Armor(len(pkesks) + self._spool.seek(0, os.SEEK_END))
+        yield armor.write(pkesks)
         self._spool.seek(0)
         while piece := self._spool.read(READ_OCTETS):
-            yield piece
+            yield armor.write(piece)
+        yield armor.close()
 
     def _keep(self, octets: bytes) -> None:
         try:

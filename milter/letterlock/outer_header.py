@@ -50,7 +50,9 @@ class OuterHeader:
             seen[was.key] = seen.get(was.key, 0) + 1
             if now is not was:
                 value = None if now is None else _milter_value(now)
-                changes.append(Change(was.name.decode("ascii"), seen[was.key], value))
+                # Postfix looks without case, and writes the name it is given.
+                name = (now or was).name.decode("ascii")
+                changes.append(Change(name, seen[was.key], value))
         return changes[::-1]
 
     def additions(self) -> list[tuple[str, str]]:

@@ -4,6 +4,8 @@ import base64
 import re
 from typing import NamedTuple
 
+from letterlock.message import HeaderSection
+
 _PLACE = rb";\r\n [0-9]{1,9}\+[0-9]{1,9}=(?:[A-Za-z0-9+/=]|\r\n )*+"
 _OURS = re.compile(
     rb"Letterlock-Original: v=1; exact=(?P<exact>yes|no; why=(?P<why>[a-z-]{1,40}))"
@@ -29,8 +31,8 @@ class Restored(NamedTuple):
 def restore(payload: bytes) -> Restored:
     """Return the original that `payload`, as decrypted, was made from.
 
-    For `Form.HEADER` the payload is the decrypted `Letterlock-Header` followed by the body.
-    Raises NotOurs. Line ends must be as they were encrypted: CRLF in our field.
+    For `Form.HEADER` the payload is the decrypted `encrypted_header` and then the body, with
+    CRLF. Raises NotOurs. Line ends must be as they were encrypted: CRLF in our field.
     """
     match = _OURS.match(payload)
     if match is None:
@@ -41,15 +43,26 @@ def restore(payload: bytes) -> Restored:
         start = match.end() + int(offset)
         if not at <= start <= start + int(length) <= len(payload):
             raise NotOurs("a place of the Letterlock-Original field lies outside of the message")
-        pieces += [payload[at:start], _decoded(original)]
+        pieces += [payload[at:start], _decoded(b"".join(original.split()))]
         at = start + int(length)
     pieces.append(payload[at:])
     why_not = match["why"].decode() if match["why"] else None
     return Restored(b"".join(pieces), why_not is None, why_not)
 
 
-def _decoded(original: bytes) -> bytes:
+def encrypted_header(section: HeaderSection) -> bytes | None:
+    """Return what `Letterlock-Header` of a stored message holds, binary OpenPGP, if it is there.
+
+    Raises NotOurs.
+    """
+    fields = section.named(b"letterlock-header")
+    if not fields:
+        return None
+    return _decoded(b"".join(fields[0].unfolded.split()))
+
+
+def _decoded(text: bytes) -> bytes:
     try:
-        return base64.b64decode(original.replace(b"\r\n ", b""), validate=True)
+        return base64.b64decode(text, validate=True)
     except ValueError:
-        raise NotOurs("a place of the Letterlock-Original field is not base64") from None
+        raise NotOurs("not base64") from None

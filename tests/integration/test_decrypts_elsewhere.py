@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pysequoia
 import pytest
+
+from letterlock.openpgp import PacketWalker, RecipientSubkey, SEIPDVersion
 from openpgp_tools import (
     RNP,
     GnuPG,
@@ -17,8 +19,6 @@ from openpgp_tools import (
     sqop_decrypt,
     usable_subkeys,
 )
-
-from letterlock.openpgp import PacketWalker, RecipientSubkey, SEIPDVersion
 
 SUBKEYS = {
     "cv25519": "Subkey-Type: ECDH\nSubkey-Curve: cv25519",

@@ -1,6 +1,7 @@
 """Messages to test with: all made here, none from anybody's mailbox."""
 
 from hypothesis import strategies as st
+
 from letterlock.message import HeaderField, HeaderSection
 
 PLAIN = (
@@ -137,7 +138,11 @@ def files() -> st.SearchStrategy[bytes]:
     return st.one_of(
         whole,
         whole.map(lambda octets: octets.replace(b"\r\n", b"\n")),
-        st.builds(lambda octets, cut: octets[: len(octets) * cut // 100], whole, st.integers(0, 99)),
-        st.builds(lambda s, line: s.octets + line, sections(), st.sampled_from([b"junk", b"\xff: x"])),
+        st.builds(
+            lambda octets, cut: octets[: len(octets) * cut // 100], whole, st.integers(0, 99)
+        ),
+        st.builds(
+            lambda s, line: s.octets + line, sections(), st.sampled_from([b"junk", b"\xff: x"])
+        ),
         st.binary(max_size=60),
     )

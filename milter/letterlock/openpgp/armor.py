@@ -120,7 +120,7 @@ class Dearmor:
         """Return the octets that these characters complete; raises MalformedArmor."""
         text = self._pending + text
         if self._state is _State.HEAD:
-            head = _HEAD.match(text)
+            head = _HEAD.match(text, 0, _HEAD_OCTETS_MAX)
             if not head:
                 return self._keep(text, _HEAD_OCTETS_MAX)
             self._state = _State.BODY

@@ -4,9 +4,10 @@ import email
 import email.policy
 from email.message import Message
 
-import messages
 import pytest
 from hypothesis import given
+
+import messages
 from keyservice.client import HeaderPolicy
 from letterlock.header_protection import Form, payload_head
 from letterlock.message import HeaderField, HeaderSection, split
@@ -56,9 +57,11 @@ def test_the_original_fields_stand_in_order(section: HeaderSection) -> None:
     """Names as they came; behind our own field and what a MIME entity needs."""
     root = email.message_from_bytes(payload_head(section, Form.ROOT, None))
 
-    names = [name.lower().encode() for name in root.keys() if name.lower() != "content-type"]
+    names = [name.lower().encode() for name in root if name.lower() != "content-type"]
     expected = [field.key for field in section if field.key != b"content-type"]
-    added = [] if b"mime-version" in expected or section.named(b"content-type") else [b"mime-version"]
+    added = (
+        [] if b"mime-version" in expected or section.named(b"content-type") else [b"mime-version"]
+    )
     assert [b"letterlock-original", *added, *expected] == names
 
 
@@ -129,7 +132,7 @@ def test_the_strictest_form_holds_the_original_verbatim(
         if not field.key.startswith((b"content-", b"mime-version", b"hp-outer"))
     ]
     structural = [b"mime-version", b"content-type", b"content-transfer-encoding"]
-    names = [name.lower().encode() for name in root.keys()]
+    names = [name.lower().encode() for name in root]
     assert [b"letterlock-original", *repeated, *structural] == names
 
 

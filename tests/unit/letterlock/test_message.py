@@ -2,9 +2,10 @@
 
 import time
 
-import messages
 import pytest
 from hypothesis import given
+
+import messages
 from letterlock.message import HeaderField, HeaderSection, split
 
 

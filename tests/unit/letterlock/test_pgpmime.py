@@ -6,6 +6,7 @@ import email
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from letterlock import pgpmime
 
 

@@ -1,0 +1,18 @@
+"""`letterlock`, the operator's command. Assembles the commands; each module owns its own."""
+
+import click
+
+from letterlock.cli import certificates, policy
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="letterlock")
+def main() -> None:
+    """Look after Letterlock: certificates and policy of mailboxes."""
+
+
+main.add_command(certificates.enrol)
+main.add_command(certificates.withdraw)
+main.add_command(certificates.list_mailboxes)
+main.add_command(certificates.explain)
+main.add_command(policy.policy)

@@ -1,0 +1,262 @@
+"""The rules behind `letterlock doctor`, and what the command says and returns."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from letterlock.cli.doctor import doctor
+from letterlock.postfix import MilterEntry, Settings, elements, milters
+from letterlock.postfix_rules import Expected, Finding, Severity, findings
+
+OURS = "{ unix:letterlock/milter.sock, default_action=tempfail, connect_timeout=10s }"
+SOUND = {
+    "queue_directory": "/var/spool/postfix",
+    "smtpd_milters": OURS,
+    "non_smtpd_milters": OURS,
+    "milter_default_action": "tempfail",
+    "milter_protocol": "6",
+    "internal_mail_filter_classes": "bounce, notify",
+    "header_size_limit": "102400",
+    "smtpd_forbid_bare_newline": "normalize",
+    "message_drop_headers": "bcc, content-length, resent-bcc, return-path",
+    "cleanup_service_name": "cleanup",
+}
+REENTRY = {
+    "cleanup_service_name": "letterlock-cleanup",
+    "smtpd_milters": "",
+    "receive_override_options": "no_milters,no_address_mappings,no_header_body_checks",
+    "mynetworks": "127.0.0.0/8,[::1]/128",
+    "smtpd_client_restrictions": "permit_mynetworks,reject",
+    "message_size_limit": "0",
+}
+SERVICES = {
+    "smtp/inet": ("smtpd", {"cleanup_service_name": "letterlock-cleanup"}),
+    "cleanup/unix": ("cleanup", {}),
+    "letterlock-cleanup/unix": ("cleanup", {"message_drop_headers": ""}),
+    "127.0.0.1:10027/inet": ("smtpd", REENTRY),
+}
+
+
+def settings_with(
+    parameters: dict[str, str] | None = None,
+    services: dict[str, tuple[str, dict[str, str]]] | None = None,
+    *,
+    chroot: str = "y",
+) -> Settings:
+    """Sound settings with some lines changed, by way of postconf's own format."""
+    main = SOUND | (parameters or {})
+    lines = [f"{name} = {value}" for name, value in main.items()]
+    fields, overrides = [], []
+    for title, (command, options) in (SERVICES | (services or {})).items():
+        name, _, kind = title.rpartition("/")
+        columns = {"service": name, "type": kind, "chroot": chroot, "command": command}
+        fields += [f"{title}/{column} = {value}" for column, value in columns.items()]
+        overrides += [f"{title}/{name} = {value}" for name, value in options.items()]
+    return Settings.parse("\n".join(lines), "\n".join(fields), "\n".join(overrides))
+
+
+def breaches(settings: Settings) -> list[Finding]:
+    """Findings that make doctor fail."""
+    return [f for f in findings(settings, Expected()) if f.severity is Severity.BREACH]
+
+
+def test_sound_settings_have_no_finding() -> None:
+    """Without a deviation there is nothing to correct."""
+    assert findings(settings_with(), Expected()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("milter_default_action", "accept"),
+        ("milter_default_action", "quarantine"),
+        ("milter_protocol", "2"),
+        ("internal_mail_filter_classes", "bounce"),
+        ("internal_mail_filter_classes", ""),
+        ("header_size_limit", "1000"),
+        ("smtpd_forbid_bare_newline", "no"),
+        ("always_bcc", "archive@example.test"),
+        ("recipient_bcc_maps", "hash:/etc/postfix/bcc"),
+        ("sender_bcc_maps", "hash:/etc/postfix/bcc"),
+        ("non_smtpd_milters", ""),
+        ("non_smtpd_milters", f"{OURS}, inet:127.0.0.1:11332"),
+    ],
+)
+def test_a_deviation_in_main_cf_is_named_with_its_line(name: str, value: str) -> None:
+    """The line to add names the parameter that deviates."""
+    (finding,) = breaches(settings_with({name: value}))
+
+    assert ("main.cf", name) == (finding.where, finding.line.split()[0])
+
+
+@pytest.mark.parametrize(
+    ("chain", "word"),
+    [
+        ("", "stored as it is"),
+        ("inet:127.0.0.1:11332", "stored as it is"),
+        (f"{OURS}, inet:127.0.0.1:11332", "behind Letterlock"),
+        ("unix:letterlock/milter.sock, default_action=accept", "stored as it is"),
+        ("{ unix:letterlock/milter.sock, default_action=accept }", "let through"),
+        ("{ unix:letterlock/milter.sock, default_action = accept }", "let through"),
+    ],
+)
+def test_a_milter_chain_that_does_not_hold_is_named(chain: str, word: str) -> None:
+    """Letterlock missing, not last, or softened in smtpd_milters."""
+    found = breaches(settings_with({"smtpd_milters": chain}))
+
+    assert [f.where for f in found if word in f.reason] == ["smtp/inet"] or word == "behind"
+
+
+def test_a_milter_without_a_setting_of_its_own_takes_the_global_one() -> None:
+    """An entry that is no more than an address follows milter_default_action."""
+    settings = settings_with(
+        {"smtpd_milters": "unix:letterlock/milter.sock", "milter_default_action": "accept"}
+    )
+
+    assert {"main.cf", "smtp/inet"} == {f.where for f in breaches(settings)}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"smtpd_milters": ""},
+        {"receive_override_options": "no_milters"},
+        {"smtpd_milter_maps": "cidr:/etc/postfix/milter_map"},
+        {"smtpd_proxy_filter": "127.0.0.1:10025"},
+    ],
+)
+def test_every_way_past_the_milter_is_named(options: dict[str, str]) -> None:
+    """A further server that mail can come in through without Letterlock is a breach."""
+    further = {"10025/inet": ("smtpd", {"cleanup_service_name": "letterlock-cleanup"} | options)}
+
+    assert [f.where for f in breaches(settings_with(services=further))] == ["10025/inet"]
+
+
+def test_postscreen_hands_over_to_a_server_that_is_checked_too() -> None:
+    """Behind postscreen(8) the server is of type pass."""
+    further = {"smtpd/pass": ("smtpd", {"smtpd_milters": ""})}
+
+    assert {"smtpd/pass"} == {f.where for f in breaches(settings_with(services=further))}
+
+
+def test_fields_dropped_before_the_milter_are_named() -> None:
+    """A Return-Path that cleanup(8) drops cannot be restored."""
+    settings = settings_with(services={"smtp/inet": ("smtpd", {})})
+    (finding,) = breaches(settings)
+
+    assert "return-path" in finding.reason
+
+
+def test_a_submission_server_must_go_on_dropping_bcc() -> None:
+    """The cleanup service that keeps every field would disclose a user's Bcc."""
+    keeping = {"cleanup_service_name": "letterlock-cleanup"}
+    (finding,) = breaches(settings_with(services={"submission/inet": ("smtpd", keeping)}))
+
+    assert "Bcc" in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("smtpd_milters", OURS),
+        ("receive_override_options", "no_milters"),
+        ("mynetworks", "192.0.2.0/24"),
+        ("smtpd_client_restrictions", ""),
+        ("message_size_limit", "10240000"),
+        ("local_header_rewrite_clients", "permit_inet_interfaces"),
+        ("content_filter", "smtp:127.0.0.1:10025"),
+    ],
+)
+def test_a_deviation_of_the_reentry_port_is_named(name: str, value: str) -> None:
+    """Copies must arrive unchanged, and from this host only."""
+    changed = {"127.0.0.1:10027/inet": ("smtpd", REENTRY | {name: value})}
+    (finding,) = breaches(settings_with(services=changed))
+
+    assert finding.line.startswith(f"-o {name}=")
+
+
+def test_a_missing_reentry_port_is_named() -> None:
+    """Without it mail to several mailboxes cannot be delivered."""
+    found = findings(settings_with(), Expected(reentry="127.0.0.1:10099"))
+
+    assert "master.cf" in {f.where for f in found}
+
+
+def test_a_reentry_port_that_others_can_reach_is_named() -> None:
+    """A port without milters must be on loopback."""
+    found = findings(
+        settings_with(services={"10027/inet": ("smtpd", REENTRY)}), Expected(reentry="10027")
+    )
+
+    assert any("loopback" in f.reason for f in found if f.where == "10027/inet")
+
+
+@pytest.mark.parametrize(("chroot", "expected"), [("y", 1), ("n", 0)])
+def test_a_socket_path_that_a_chrooted_server_cannot_find_is_named(
+    chroot: str, expected: int
+) -> None:
+    """Inside the chroot the queue directory is the root directory."""
+    chain = "{ unix:/var/spool/postfix/letterlock/milter.sock, default_action=tempfail }"
+    settings = settings_with({"smtpd_milters": chain}, chroot=chroot)
+
+    assert expected == len(breaches(settings))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"header_checks": "regexp:/etc/postfix/header_checks"},
+        {"content_filter": "smtp:127.0.0.1:10025"},
+        {"alias_maps": "hash:/etc/aliases", "mydestination": "example.test"},
+    ],
+)
+def test_what_settings_alone_cannot_tell_is_a_note(parameters: dict[str, str]) -> None:
+    """It is named, but it is not a deviation."""
+    found = findings(settings_with(parameters), Expected())
+
+    assert [f.severity for f in found if f.where == "main.cf"] == [Severity.NOTE]
+
+
+def test_what_postconf_warns_about_is_a_breach() -> None:
+    """A misspelt parameter is not in effect."""
+    settings = Settings.parse("", "", "", ["unused parameter: smtpd_milter=x"])
+
+    assert "smtpd_milter=x" in breaches(settings)[0].reason
+
+
+def test_lists_keep_braces_together() -> None:
+    """Elements are separated by blanks or commas, but not inside braces."""
+    assert elements("a:1, { b, c=d } e") == ["a:1", "{ b, c=d }", "e"]
+
+
+def test_a_milter_entry_is_read_with_its_settings() -> None:
+    """Per-milter settings, with and without blanks around the sign."""
+    expected = [
+        MilterEntry("inet:127.0.0.1:1", {}),
+        MilterEntry("unix:x", {"default_action": "tempfail", "connect_timeout": "10s"}),
+    ]
+
+    assert expected == milters(
+        "inet:127.0.0.1:1 { unix:x, default_action = tempfail connect_timeout=10s }"
+    )
+
+
+def test_doctor_ends_with_2_where_nothing_can_be_read(tmp_path: Path) -> None:
+    """A directory without main.cf is no Postfix."""
+    result = CliRunner().invoke(doctor, ["--config-directory", str(tmp_path)])
+
+    assert result.exit_code == 2
+
+
+def test_doctor_ends_with_1_and_names_the_lines(tmp_path: Path) -> None:
+    """A Postfix that knows nothing of Letterlock."""
+    (tmp_path / "main.cf").write_text("compatibility_level = 3.6\n")
+    (tmp_path / "master.cf").write_text(Path("/usr/share/postfix/master.cf.dist").read_text())
+    result = CliRunner().invoke(doctor, ["--config-directory", str(tmp_path), "--json"])
+
+    assert result.exit_code == 1
+    assert {"smtp/inet", "master.cf", "main.cf"} <= {
+        row["where"] for row in json.loads(result.stdout)
+    }
