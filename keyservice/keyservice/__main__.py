@@ -2,8 +2,10 @@
 
 import os
 import resource
+import signal
 import socket
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
@@ -11,16 +13,19 @@ import uvicorn
 from prometheus_client import CollectorRegistry, start_http_server
 
 from keyservice import log
+from keyservice.answers import Answers
 from keyservice.cache import AnswerCache, connect
 from keyservice.config import Config, host_and_port, load, read_secret
 from keyservice.database import Database
+from keyservice.enrolment import Enrolments
 from keyservice.errors import ConfigError
+from keyservice.judge import Judge
 from keyservice.listeners import listen_tcp, listen_unix
 from keyservice.metrics import CertificateStates, Metrics
 from keyservice.overview import Overview
 from keyservice.revetting import Revetting
-from keyservice.server import application
-from keyservice.service import KeyService
+from keyservice.server import Parts, application
+from keyservice.settings import MailboxSettings
 from keyservice.vetting import Vetter
 
 _CONNECTIONS_MAX = 256
@@ -52,28 +57,28 @@ def main(path: Path, check: bool) -> None:
 def _serve(config: Config, secret: bytes) -> None:
     log.set_up()
     os.umask(0o077)  # the database names who receives mail here
-    sockets = _listeners(config)
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    database = Database(Path(config.database))
-    vetter = Vetter()
-    service = KeyService(database, config.domains, vetter, _cache(config, secret, metrics), metrics)
-    overview = Overview(database, service)
-    registry.register(CertificateStates(overview.states))
-    _serve_metrics(config, registry)
-    revetting = Revetting(service)
-    revetting.start()
-    try:
-        _uvicorn(service, overview).run(sockets=sockets)
-    finally:
-        revetting.stop()
-        vetter.close()
-        database.close()
-        Path(config.socket).unlink(missing_ok=True)
+    # uvicorn, after its own shutdown, raises the signal again: let that unwind the stack.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with ExitStack() as stack:
+        sockets = _listeners(config, stack)
+        registry = CollectorRegistry()
+        metrics = Metrics(registry)
+        database = stack.enter_context(closing(Database(Path(config.database))))
+        vetter = stack.enter_context(closing(Vetter()))
+        answers = Answers(database, config.domains, _cache(config, secret, metrics), metrics)
+        enrolments = Enrolments(database, answers, Judge(vetter, metrics))
+        settings = MailboxSettings(database, answers)
+        overview = Overview(database, answers, settings)
+        registry.register(CertificateStates(overview.states))
+        _serve_metrics(config, registry)
+        stack.enter_context(Revetting(enrolments))
+        _uvicorn(Parts(answers, enrolments, settings, overview)).run(sockets=sockets)
 
 
-def _listeners(config: Config) -> list[socket.socket]:
-    sockets = [listen_unix(Path(config.socket), config.socket_group)]
+def _listeners(config: Config, stack: ExitStack) -> list[socket.socket]:
+    path = Path(config.socket)
+    sockets = [listen_unix(path, config.socket_group)]
+    stack.callback(path.unlink, missing_ok=True)
     if config.tcp:
         sockets.append(listen_tcp(*host_and_port(config.tcp, "tcp")))
     return sockets
@@ -99,10 +104,10 @@ def _serve_metrics(config: Config, registry: CollectorRegistry) -> None:
         raise ConfigError(f"metrics: {config.metrics}: {error.strerror}") from None
 
 
-def _uvicorn(service: KeyService, overview: Overview) -> uvicorn.Server:
+def _uvicorn(parts: Parts) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
-            application(service, overview),
+            application(parts),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -54,6 +54,14 @@ class RejectedCertificate(Exception):
         self.refusal = Refusal(reason, detail)
 
 
+def secret_key_refused() -> RejectedCertificate:
+    """Return what to raise at the first sign of secret key material."""
+    return RejectedCertificate(
+        RefusalReason.SECRET_KEY,
+        "this is a secret key; nothing of it was kept, export the public certificate instead",
+    )
+
+
 class RefusedSubkey(msgspec.Struct, frozen=True):
     """An encryption subkey that is not encrypted to."""
 

@@ -15,6 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from keyservice.errors import ConfigError
 
 _BUSY_SECONDS = 5
+_THREADS = 48
+"""A connection for each thread of the server and some more; waiting for one would be a queue."""
+
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -27,7 +30,9 @@ class Database:
         Raises ConfigError if it cannot be opened or was written by a newer version.
         """
         # hide_parameters: an error's text would hold addresses and octets.
-        self._engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
+        self._engine = create_engine(
+            f"sqlite:///{path}", hide_parameters=True, pool_size=_THREADS, max_overflow=0
+        )
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin)
         # SQLite has one writer; waiting here is fair, waiting in SQLite is polling.

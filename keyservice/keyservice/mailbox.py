@@ -16,6 +16,8 @@ DOMAIN_OCTETS_MAX = 255
 # local part cannot be written to a log, a Redis key or a header field unharmed.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f<>\"\\,;()\[\]]")
 
+_DOMAIN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+
 
 class InvalidMailbox(ValueError):
     """The text is not a mailbox we can serve; the message says why, without the text."""
@@ -59,11 +61,15 @@ class Mailbox:
 
 
 def _a_labels(domain: str) -> str:
+    # Postfix delivers for "example.org." as for "example.org": the same mailbox.
+    domain = domain.removesuffix(".")
     try:
         # Not `uts46=True`: mapping is for people who type, not for what was received.
         encoded = idna.encode(domain.lower()).decode() if not domain.isascii() else domain.lower()
     except idna.IDNAError:
         raise InvalidMailbox("domain is not IDNA 2008") from None
-    if len(encoded) > DOMAIN_OCTETS_MAX or not re.fullmatch(r"[a-z0-9._-]+", encoded):
+    if len(encoded) > DOMAIN_OCTETS_MAX or not re.fullmatch(
+        r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", encoded
+    ):
         raise InvalidMailbox("domain malformed")
     return encoded

@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable, Mapping
 
 from keyservice import report
+from keyservice.answers import Answers
 from keyservice.database import Database
 from keyservice.decide import Standing, decide
 from keyservice.mailbox import Mailbox
 from keyservice.operator_wire import EnrolledMailbox, Explanation, MailboxPage
-from keyservice.service import KeyService
+from keyservice.settings import MailboxSettings
 from keyservice.wire import MailboxPolicy
 
 PAGE_MAX = 500
@@ -18,11 +19,16 @@ class Overview:
     """Reads only; leaves no trace in Redis or in the lookup counters."""
 
     def __init__(
-        self, database: Database, service: KeyService, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        answers: Answers,
+        settings: MailboxSettings,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Decide as `service` does."""
+        """Decide as `answers` does."""
         self._database = database
-        self._service = service
+        self._answers = answers
+        self._settings = settings
         self._clock = clock
 
     def page(self, after: str, limit: int) -> MailboxPage:
@@ -36,8 +42,8 @@ class Overview:
 
     def explain(self, mailbox: Mailbox) -> Explanation:
         """Return everything that is known about `mailbox`. Raises OutsideDomain."""
-        view = self._service.policy(mailbox)
-        answer = decide(mailbox, self._service.standing(mailbox), self._clock())
+        view = self._settings.show(mailbox)
+        answer = self._answers.decide(mailbox)
         with self._database.reading() as connection:
             return Explanation(
                 mailbox=mailbox.key,

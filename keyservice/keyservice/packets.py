@@ -4,14 +4,12 @@ This is all that the service's own process does with foreign octets before a lim
 child parses them. Linear in their number, no cryptography. Pure.
 """
 
-import base64
-import binascii
 import hashlib
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from keyservice.certificate import RefusalReason, RejectedCertificate
+from keyservice.armor import dearmor
+from keyservice.certificate import RefusalReason, RejectedCertificate, secret_key_refused
 
 CERTIFICATE_OCTETS_MAX = 65_536
 ARMORED_OCTETS_MAX = 2 * CERTIFICATE_OCTETS_MAX
@@ -28,11 +26,6 @@ USER_ATTRIBUTE, PADDING = 17, 21
 _KEPT = frozenset({SIGNATURE, PUBLIC_KEY, USER_ID, PUBLIC_SUBKEY})
 _DROPPED = frozenset({MARKER, TRUST, USER_ATTRIBUTE, PADDING})
 
-_BEGIN, _END = b"-----BEGIN PGP ", b"-----END PGP "
-_DASHES = b" KEY BLOCK-----"
-_ARMOR_HEADER = re.compile(rb"[A-Za-z][A-Za-z-]*: [^\r\n]*")
-_CHECKSUM = re.compile(rb"=[A-Za-z0-9+/]{4}")
-
 
 class Packet(NamedTuple):
     """Type ID and body."""
@@ -46,25 +39,6 @@ class Component(NamedTuple):
 
     packet: Packet
     signatures: tuple[Packet, ...]
-
-
-def dearmor(octets: bytes) -> bytes:
-    """Return the binary form of `octets`, armored (RFC 9580 §6.2) or binary already.
-
-    The CRC is not checked (§6.1). Raises RejectedCertificate.
-    """
-    if octets[:1] and octets[0] & 0x80:
-        return octets
-    _, begin, rest = octets.partition(_BEGIN)
-    label, _, rest = rest.partition(_DASHES)
-    armored, end, behind = rest.partition(_END)
-    if label == b"PRIVATE":
-        raise _secret_key()
-    if not begin or not end or label != b"PUBLIC":
-        raise RejectedCertificate(RefusalReason.MALFORMED, "neither armored nor binary OpenPGP")
-    if _BEGIN in behind:
-        raise RejectedCertificate(RefusalReason.NOT_ONE_CERTIFICATE, "more than one armored block")
-    return _radix64(armored)
 
 
 def require_one_certificate(octets: bytes) -> tuple[Component, ...]:
@@ -103,7 +77,7 @@ def leading_packets(octets: bytes) -> Iterator[Packet]:
     while at < len(octets):
         tag, length, at = _header(octets, at)
         if tag in (SECRET_KEY, SECRET_SUBKEY):
-            raise _secret_key()
+            raise secret_key_refused()
         if at + length > len(octets):
             raise _malformed()
         yield Packet(tag, octets[at : at + length])
@@ -156,26 +130,6 @@ def fingerprint(key: Packet) -> str:
             raise RejectedCertificate(
                 RefusalReason.UNSUPPORTED, "only version 4 and version 6 keys are supported"
             )
-
-
-def _radix64(armored: bytes) -> bytes:
-    lines = [line.strip() for line in armored.splitlines()]
-    kept = [
-        line
-        for line in lines
-        if line and not _ARMOR_HEADER.fullmatch(line) and not _CHECKSUM.fullmatch(line)
-    ]
-    try:
-        return base64.b64decode(b"".join(kept), validate=True)
-    except binascii.Error:
-        raise RejectedCertificate(RefusalReason.MALFORMED, "the armor is damaged") from None
-
-
-def _secret_key() -> RejectedCertificate:
-    return RejectedCertificate(
-        RefusalReason.SECRET_KEY,
-        "this is a secret key; nothing of it was kept, export the public certificate instead",
-    )
 
 
 def _require_modest(packets: list[Packet]) -> None:

@@ -2,8 +2,9 @@
 
 import logging
 import threading
+from typing import Self
 
-from keyservice.service import KeyService
+from keyservice.enrolment import Enrolments
 
 _BATCH = 50
 _PAUSE = 30.0
@@ -16,19 +17,20 @@ log = logging.getLogger(__name__)
 
 
 class Revetting:
-    """A thread that runs until it is told to stop."""
+    """A thread, for as long as the `with` block lasts."""
 
-    def __init__(self, service: KeyService) -> None:
-        """Start with `start`."""
-        self._service = service
+    def __init__(self, enrolments: Enrolments) -> None:
+        """Have `enrolments` do the work."""
+        self._enrolments = enrolments
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="revetting", daemon=True)
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         """Begin."""
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Return when the batch in hand is done."""
         self._stopping.set()
         self._thread.join()
@@ -37,7 +39,7 @@ class Revetting:
         pause = 0.0
         while not self._stopping.wait(pause):
             try:
-                vetted = self._service.vet_again(_BATCH)
+                vetted = self._enrolments.vet_again(_BATCH)
             except Exception:  # the thread must outlive a full disk
                 log.exception("revetting_failed")
                 vetted = 0

@@ -52,7 +52,7 @@ def main() -> None:
     _limit_process()
     # A backtrace per invalid user ID turns 30 kB of them into 13 s of CPU.
     os.environ["RUST_BACKTRACE"] = "0"
-    from keyservice.openpgp import vet  # the engine must start inside the limits
+    from keyservice.vet import vet  # the engine must start inside the limits
 
     write_frame(sys.stdout.buffer, b"")
     while (octets := read_frame(sys.stdin.buffer)) is not None:

@@ -11,19 +11,18 @@ from typing import NamedTuple
 from letterlock.message import HeaderField
 
 _TOKEN = rb"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]++"
-_FWS = rb"[ \t]*+(?:\r?\n[ \t]++)?+"
+_FWS = rb"[ \t]*+(?:\r?\n[ \t]++)?"
 # Without backslash: Python's parser takes `"a\\"; x` for a string that goes on.
-_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\r?\n[ \t])*+"'
+_QTEXT = rb"[\t !#-\[\]-~\x80-\xff]*+"
+_QUOTED = rb'"%b(?:\r?\n[ \t]%b)*"' % (_QTEXT, _QTEXT)
 _PARAMETER = rb";%b(%b)%b=%b(%b|%b)%b" % (_FWS, _TOKEN, _FWS, _FWS, _TOKEN, _QUOTED, _FWS)
 
 _EACH_PARAMETER = re.compile(_PARAMETER)
-_STRICT = re.compile(
-    rb"%b(%b/%b)%b((?:%b)*+);?+%b" % (_FWS, _TOKEN, _TOKEN, _FWS, _PARAMETER, _FWS)
-)
+_STRICT = re.compile(rb"%b(%b/%b)%b((?:%b)*);?%b" % (_FWS, _TOKEN, _TOKEN, _FWS, _PARAMETER, _FWS))
 _TYPE = re.compile(rb"[ \t]*+(%b)[ \t]*+/[ \t]*+(%b)" % (_TOKEN, _TOKEN))
 _IS_TOKEN = re.compile(_TOKEN)
 _PIECE = re.compile(
-    rb'"((?:[^"\\]|\\.)*+)(?:"|\\?\Z)'  # quoted string; one without end goes on to the end
+    rb'"([^"\\]*+(?:\\.[^"\\]*+)*)(?:"|\\?\Z)'  # quoted string; one without end goes on to the end
     rb"|(?:(?<=[ \t;])|\A)(\()"  # comment; elsewhere a parenthesis is a careless sender's own
     rb'|(;)|[^";(]++|\(',
     re.DOTALL,
@@ -70,9 +69,10 @@ def rewritten(field: HeaderField, dropped: frozenset[bytes], ours: bytes) -> byt
     lines = [b" " + (b"/".join(match.groups()) if match else b"text/plain"), ours]
     seen = set()
     for piece in others:
-        name, _, value = piece.partition(b"=")
+        name, equals, value = piece.partition(b"=")
         name = name.strip()
-        if not _IS_TOKEN.fullmatch(name) or name.lower() in seen or base_name(name) in dropped:
+        is_parameter = equals and _IS_TOKEN.fullmatch(name)
+        if not is_parameter or name.lower() in seen or base_name(name) in dropped:
             continue
         seen.add(name.lower())
         lines.append(name + b"=" + _written(value.strip()))

@@ -5,7 +5,7 @@ import re
 _ATEXT = rb"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]"
 _TOKENS = re.compile(
     rb"(?P<blank>[ \t\r\n]++)"
-    rb'|(?P<quoted>"(?:[^"\\\r\n\0]|\\[^\r\n\0])*+")'
+    rb'|(?P<quoted>"[^"\\\r\n\0]*+(?:\\[^\r\n\0][^"\\\r\n\0]*+)*")'
     rb"|(?P<atom>%b++)"
     rb"|(?P<literal>\[[^\[\]\\\x00-\x20\x7f]*+\])"
     rb"|(?P<comment>\()"
@@ -14,9 +14,9 @@ _TOKENS = re.compile(
 _COMMENT_PART = re.compile(rb"\\.|[()]|[^\\()]++", re.DOTALL)
 
 # The kinds of a mailbox's tokens, one letter each: atom, quoted string, literal, specials.
-_DOT_ATOM = r"a(?:\.a)*+"
+_DOT_ATOM = r"a(?:\.a)*"
 _ADDR_SPEC = rf"(?:{_DOT_ATOM}|q)@(?:{_DOT_ATOM}|l)"
-_MAILBOX = re.compile(rf"(?:[aq][aq.]*+)?+<(?P<angle>{_ADDR_SPEC})>|(?P<bare>{_ADDR_SPEC})")
+_MAILBOX = re.compile(rf"(?:[aq][aq.]*+)?<(?P<angle>{_ADDR_SPEC})>|(?P<bare>{_ADDR_SPEC})")
 _KINDS = {"atom": "a", "quoted": "q", "literal": "l"}
 
 

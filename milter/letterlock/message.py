@@ -12,10 +12,11 @@ import msgspec
 
 CRLF = b"\r\n"
 
-_FIELD = re.compile(rb"([!-9;-~]++[ \t]*+):([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
+_FIELD = re.compile(rb"([!-9;-~]++[ \t]*+):([^\n]*+(?:\n[ \t][^\n]*+)*)(?:\n|\Z)")
 """RFC 5322 §2.2, with the blanks before the colon that §4.5.8 still allows.
 
-Possessive throughout: a field of any size costs linear time.
+A field of any size costs linear time. Single characters may be repeated possessively, groups not:
+Python before 3.11.5 matches those wrongly (gh-106052).
 """
 
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")

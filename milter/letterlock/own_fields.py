@@ -14,7 +14,7 @@ from letterlock.header_protection import CUT_OCTETS
 from letterlock.mailbox_list import addr_specs
 from letterlock.message import HeaderField
 
-_PRINTABLE = re.compile(rb"[ -~]*+(?:\r\n [ -~]++)*+")
+_PRINTABLE = re.compile(rb"[ -~]*+(?:\r\n [ -~]++)*")
 _AUTHSERV_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")
 _FINGERPRINT = re.compile(r"(?:[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})")
 _LINE_OCTETS = 76

@@ -200,6 +200,13 @@ def _dropped(settings: Settings, service: Service) -> set[str]:
     return {name.lower() for name in elements(value)}
 
 
+def _sizes(settings: Settings, _: Expected) -> Iterator[Finding]:
+    for service in settings.services:
+        if service.program == "cleanup" and settings.of(service, "message_size_limit") != "0":
+            reason = "mail that smtpd accepted is refused as too large once it is encrypted"
+            yield Finding(service.title, "-o message_size_limit=0", reason)
+
+
 def _reentry(settings: Settings, expected: Expected) -> Iterator[Finding]:
     service = settings.service(expected.reentry)
     if service is None or service.program != "smtpd":
@@ -228,7 +235,7 @@ _REENTRY = {
     "smtpd_client_restrictions": ("permit_mynetworks,reject", "only this host may hand in copies"),
     "local_header_rewrite_clients": ("", "header fields of copies must not be rewritten"),
     "smtpd_forbid_bare_newline_exclusions": ("", "a bare line feed must not end a copy"),
-    "message_size_limit": ("0", "a copy is larger than the message that was within the limit"),
+    "message_size_limit": ("0", "a copy is larger than the message that was accepted"),
     "content_filter": ("", "copies are ciphertext"),
     "smtpd_proxy_filter": ("", "copies are ciphertext"),
 }
@@ -257,4 +264,4 @@ _CHECKS = (
     "milter_header_checks",
 )
 
-RULES: tuple[Rule, ...] = (_warnings, _main_values, _non_smtpd, _servers, _reentry, _notes)
+RULES: tuple[Rule, ...] = (_warnings, _main_values, _non_smtpd, _servers, _sizes, _reentry, _notes)

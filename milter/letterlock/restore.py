@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from letterlock.message import HeaderSection
 
-_PLACE = rb";\r\n [0-9]{1,9}\+[0-9]{1,9}=(?:[A-Za-z0-9+/=]|\r\n )*+"
+_BASE64 = rb"[A-Za-z0-9+/=]*+(?:\r\n [A-Za-z0-9+/=]*+)*"
+_PLACE = rb";\r\n [0-9]{1,9}\+[0-9]{1,9}=" + _BASE64
 _OURS = re.compile(
     rb"Letterlock-Original: v=1; exact=(?P<exact>yes|no; why=(?P<why>[a-z-]{1,40}))"
-    rb"(?P<places>(?:%b)*+)\r\n" % _PLACE
+    rb"(?P<places>(?:%b)*)\r\n(?![ \t])" % _PLACE
 )
-_EACH_PLACE = re.compile(rb";\r\n ([0-9]+)\+([0-9]+)=((?:[A-Za-z0-9+/=]|\r\n )*+)")
+_EACH_PLACE = re.compile(rb";\r\n ([0-9]+)\+([0-9]+)=(%b)" % _BASE64)
 
 
 class NotOurs(ValueError):

@@ -9,6 +9,7 @@ The only importer of pymilter. Its traps, met here and tested in tests/wire:
 * An attribute named like a callback breaks the session's next message. None is.
 """
 
+import threading
 from collections.abc import Callable
 from functools import wraps
 from time import perf_counter
@@ -201,23 +202,19 @@ class Counting:
     """How many sessions are open; a worker leaves when there are none."""
 
     def __init__(self) -> None:
-        self._opened = 0
-        self._closed = 0
+        self._lock = threading.Lock()
+        self.open = 0
+        """Sessions that began and have not ended."""
 
-    # Callbacks run under the GIL, one session's at a time; a pair of counters that only
-    # grow needs no lock of its own as long as each has a single place of increment.
     def opened(self) -> None:
         """A session began."""
-        self._opened += 1
+        with self._lock:
+            self.open += 1
 
     def closed(self) -> None:
         """A session ended."""
-        self._closed += 1
-
-    @property
-    def open(self) -> int:
-        """Sessions that began and have not ended."""
-        return self._opened - self._closed
+        with self._lock:
+            self.open -= 1
 
 
 def serve(gateway: Gateway, sessions: Counting, listening: int, timeout_seconds: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from letterlock import postfix
 from letterlock.postfix_rules import Expected, Severity, findings
-from stack.postfix import FRAGMENTS, fragment
+from stack.postfix import FRAGMENTS, age, fragment, merged
 
 REENTRY = "127.0.0.1:10027"
 
@@ -19,12 +19,13 @@ def instance(tmp_path: Path) -> Path:
     main = fragment("main.cf", {"MILTER": "unix:letterlock/milter.sock"})
     ours = fragment("master.cf", {"CHROOT": "y", "REENTRY": REENTRY})
     debian = Path("/usr/share/postfix/master.cf.dist").read_text()
-    master = re.sub(r"(?m)^smtp +inet .*\n", "", debian) + ours
     received = fragment("letterlock-received.regexp", {"MYHOSTNAME": r"mx\.example\.test"})
-    # Parameters, not values: main.cf names them only to be complete.
-    (tmp_path / "main.cf").write_text(f"compatibility_level = 3.6\n{main}")
-    (tmp_path / "master.cf").write_text(master)
+    (tmp_path / "main.cf").write_text(
+        f"compatibility_level = 3.6\nmyhostname = mx.example.test\n{main}"
+    )
+    (tmp_path / "master.cf").write_text(merged(debian, ours))
     (tmp_path / "letterlock-received.regexp").write_text(received)
+    age(tmp_path)
     return tmp_path
 
 
@@ -33,7 +34,7 @@ def test_postconf_takes_every_line_without_a_warning(instance: Path, option: str
     """Unknown parameters, unused names and malformed lines would be warned about."""
     done = subprocess.run(["postconf", "-c", instance, option], capture_output=True, check=True)
 
-    assert done.stderr == b""
+    assert b"" == done.stderr
 
 
 def test_a_misspelt_parameter_would_be_noticed(instance: Path) -> None:
@@ -48,7 +49,7 @@ def test_doctor_has_nothing_to_correct_in_the_fragments(instance: Path) -> None:
     """What we tell the operator to write is what we ask him for."""
     found = findings(postfix.read(str(instance)), Expected(reentry=REENTRY))
 
-    assert [f for f in found if f.severity is Severity.BREACH] == []
+    assert [] == [f for f in found if f.severity is Severity.BREACH]
 
 
 def test_every_line_is_explained_in_the_readme() -> None:

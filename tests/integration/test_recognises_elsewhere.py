@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pysequoia
 import pytest
-from openpgp_tools import RNP, GnuPG, Owner, run
 
 from letterlock.openpgp import (
     Container,
@@ -15,6 +14,7 @@ from letterlock.openpgp import (
     NotEncrypted,
     PacketWalker,
 )
+from openpgp_tools import RNP, GnuPG, Owner, run
 
 TEXT = bytes(range(256)) * 1_000
 

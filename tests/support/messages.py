@@ -38,6 +38,9 @@ CONTENT_TYPES_AGAINST_US = (
     b"text/plain hp=cipher",
     b"hp=cipher",
     b"; hp=cipher",
+    b"text/plain;hp",
+    b"text/plain; protected-headers",
+    b"text/plain;hp*",
     b"",
     b"text",
     b"text/plain;",
@@ -82,6 +85,23 @@ NASTY_FIELDS = (
     b"!#$%&'*: odd name",
 )
 
+_TYPE_PIECES = (
+    *(
+        b"text/plain",
+        b"hp",
+        b"protected-headers",
+        b"v1",
+        b"cipher",
+        b"boundary",
+        b"a",
+        b"0",
+        b"%22",
+    ),
+    *(b"=", b";", b'"', b"\\", b"(", b")", b"*", b"''", b"/", b",", b"<", b":"),
+    *(b" ", b"\t", b"\r\n ", b"\r\n\t", b"\n ", b"\r", b"\0", b"\xff", b"\x0b", b"\x1c", b"\x85"),
+    b"=?utf-8?q?=22=3Bhp=3Dcipher?=",
+)
+
 _LINE = st.one_of(
     st.text("abc;:=\"'\\()<>@,. \t", max_size=30).map(str.encode),
     st.binary(max_size=20).map(lambda octets: octets.replace(b"\n", b"")),
@@ -95,6 +115,12 @@ def _values(draw: st.DrawFn) -> bytes:
     lines = draw(st.lists(_LINE, min_size=1, max_size=3))
     # A CR at the end of a line would be part of the line end.
     return draw(_FOLD).join(line.rstrip(b"\r") for line in lines)
+
+
+def content_types() -> st.SearchStrategy[bytes]:
+    """Return bodies of Content-Type fields made of what could make parsers disagree."""
+    tail = st.lists(st.sampled_from(_TYPE_PIECES), max_size=14).map(b"".join)
+    return st.builds(bytes.__add__, st.sampled_from([b"", b"text/plain;"]), tail)
 
 
 def header_fields() -> st.SearchStrategy[HeaderField]:

@@ -46,10 +46,10 @@ class Armor:
     def __init__(self, octets: int) -> None:
         """`octets` is how many there will be in all, which has to be known beforehand.
 
-        gpg up to 2.2 and early 2.4 takes the tail line for radix-64 unless a CRC24 or "="
-        goes before it (GnuPG T7071), and the message is lost. So that there is a "=", the
-        length must not be a multiple of 3. A Marker packet in front, which every reader
-        ignores (RFC 9580 §5.8), sees to that.
+        gpg 2.2 takes the tail line for radix-64 unless a CRC24 or "=" goes before it (GnuPG
+        T7071), and refuses the message. So that there is a "=", the length must not be a
+        multiple of 3. A Marker packet in front, which every reader ignores (RFC 9580 §5.8),
+        sees to that.
         """
         self._begin = _BEGIN + b"\r\n\r\n"
         self._pending = _MARKER if octets % 3 == 0 else b""

@@ -10,7 +10,7 @@ from letterlock.openpgp.publickey import UnusableSubkey, with_checksum
 from letterlock.openpgp.seipd import SEIPDVersion, SessionKey
 
 MODULUS_BITS_MIN = 2048
-"""RFC 9580 §12.4 forbids less for new keys; we extend that to encrypting."""
+"""RFC 9580 §12.4: nothing may be encrypted with less."""
 
 MODULUS_BITS_MAX = 16384
 """OpenSSL's own bound; more is an attack on the clock."""

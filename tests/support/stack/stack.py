@@ -48,6 +48,8 @@ class Stack:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Lay everything out; nothing runs yet."""
+        if any(session.members() for session in entered(directory.resolve() / "started.jsonl")):
+            raise NotReady(f"{directory}: a stack is running there already")
         self.layout = Layout.create(directory)
         self._sessions: dict[str, Session] = {}
         environment = dict(environment or {})
@@ -126,8 +128,8 @@ class Stack:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        """See `stop`."""
-        self.stop()
+        """See `stop`; also remove what is not in the directory."""
+        down(self.layout.directory, forget=True)
 
     def send(
         self,
@@ -237,17 +239,18 @@ class Stack:
         (layout.directory / "stack.json").write_text(f"{text}\n")
 
 
-def down(directory: Path) -> None:
-    """End everything that was started from `directory`. Nothing to do is no error."""
+def down(directory: Path, *, forget: bool = False) -> None:
+    """End everything that was started from `directory`. Nothing to do is no error.
+
+    What was stored stays to be looked at, unless it is to `forget` and not in the directory.
+    """
     directory = directory.resolve()
     ledger = directory / "started.jsonl"
     for session in reversed(entered(ledger)):
         session.stop()
-    # What was stored stays to be looked at; sockets and the account of it do not.
-    run = directory / "run"
-    if run.is_symlink():
-        if not (directory / "base").is_symlink():
-            shutil.rmtree(run.resolve(), ignore_errors=True)
-        run.unlink()
-    for file in (ledger, directory / "stack.json"):
-        file.unlink(missing_ok=True)
+    run, base = directory / "run", directory / "base"
+    if run.is_symlink() and (forget or not base.is_symlink()):
+        shutil.rmtree(run.resolve(), ignore_errors=True)
+        base.unlink(missing_ok=True)
+    for path in (run, ledger, directory / "stack.json"):
+        path.unlink(missing_ok=True)

@@ -33,8 +33,11 @@ REENTRY = {
 }
 SERVICES = {
     "smtp/inet": ("smtpd", {"cleanup_service_name": "letterlock-cleanup"}),
-    "cleanup/unix": ("cleanup", {}),
-    "letterlock-cleanup/unix": ("cleanup", {"message_drop_headers": ""}),
+    "cleanup/unix": ("cleanup", {"message_size_limit": "0"}),
+    "letterlock-cleanup/unix": (
+        "cleanup",
+        {"message_drop_headers": "", "message_size_limit": "0"},
+    ),
     "127.0.0.1:10027/inet": ("smtpd", REENTRY),
 }
 
@@ -64,7 +67,7 @@ def breaches(settings: Settings) -> list[Finding]:
 
 def test_sound_settings_have_no_finding() -> None:
     """Without a deviation there is nothing to correct."""
-    assert findings(settings_with(), Expected()) == []
+    assert [] == findings(settings_with(), Expected())
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,8 @@ def test_a_deviation_in_main_cf_is_named_with_its_line(name: str, value: str) ->
         ("", "stored as it is"),
         ("inet:127.0.0.1:11332", "stored as it is"),
         (f"{OURS}, inet:127.0.0.1:11332", "behind Letterlock"),
-        ("unix:letterlock/milter.sock, default_action=accept", "stored as it is"),
+        # Without braces the setting is one more milter to Postfix.
+        ("unix:letterlock/milter.sock, default_action=accept", "behind Letterlock"),
         ("{ unix:letterlock/milter.sock, default_action=accept }", "let through"),
         ("{ unix:letterlock/milter.sock, default_action = accept }", "let through"),
     ],
@@ -106,7 +110,7 @@ def test_a_milter_chain_that_does_not_hold_is_named(chain: str, word: str) -> No
     """Letterlock missing, not last, or softened in smtpd_milters."""
     found = breaches(settings_with({"smtpd_milters": chain}))
 
-    assert [f.where for f in found if word in f.reason] == ["smtp/inet"] or word == "behind"
+    assert "behind" == [f.where for f in found if word in f.reason] == ["smtp/inet"] or word
 
 
 def test_a_milter_without_a_setting_of_its_own_takes_the_global_one() -> None:
@@ -131,7 +135,7 @@ def test_every_way_past_the_milter_is_named(options: dict[str, str]) -> None:
     """A further server that mail can come in through without Letterlock is a breach."""
     further = {"10025/inet": ("smtpd", {"cleanup_service_name": "letterlock-cleanup"} | options)}
 
-    assert [f.where for f in breaches(settings_with(services=further))] == ["10025/inet"]
+    assert ["10025/inet"] == [f.where for f in breaches(settings_with(services=further))]
 
 
 def test_postscreen_hands_over_to_a_server_that_is_checked_too() -> None:
@@ -177,6 +181,14 @@ def test_a_deviation_of_the_reentry_port_is_named(name: str, value: str) -> None
     assert finding.line.startswith(f"-o {name}=")
 
 
+def test_a_cleanup_that_refuses_what_was_accepted_is_named() -> None:
+    """Encrypted mail is larger than the message that smtpd found small enough."""
+    limited = {"cleanup/unix": ("cleanup", {"message_size_limit": "10240000"})}
+    (finding,) = breaches(settings_with(services=limited))
+
+    assert "cleanup/unix" == finding.where
+
+
 def test_a_missing_reentry_port_is_named() -> None:
     """Without it mail to several mailboxes cannot be delivered."""
     found = findings(settings_with(), Expected(reentry="127.0.0.1:10099"))
@@ -216,7 +228,7 @@ def test_what_settings_alone_cannot_tell_is_a_note(parameters: dict[str, str]) -
     """It is named, but it is not a deviation."""
     found = findings(settings_with(parameters), Expected())
 
-    assert [f.severity for f in found if f.where == "main.cf"] == [Severity.NOTE]
+    assert [Severity.NOTE] == [f.severity for f in found if f.where == "main.cf"]
 
 
 def test_what_postconf_warns_about_is_a_breach() -> None:
@@ -228,7 +240,7 @@ def test_what_postconf_warns_about_is_a_breach() -> None:
 
 def test_lists_keep_braces_together() -> None:
     """Elements are separated by blanks or commas, but not inside braces."""
-    assert elements("a:1, { b, c=d } e") == ["a:1", "{ b, c=d }", "e"]
+    assert ["a:1", "{ b, c=d }", "e"] == elements("a:1, { b, c=d } e")
 
 
 def test_a_milter_entry_is_read_with_its_settings() -> None:
@@ -247,16 +259,15 @@ def test_doctor_ends_with_2_where_nothing_can_be_read(tmp_path: Path) -> None:
     """A directory without main.cf is no Postfix."""
     result = CliRunner().invoke(doctor, ["--config-directory", str(tmp_path)])
 
-    assert result.exit_code == 2
+    assert 2 == result.exit_code
 
 
 def test_doctor_ends_with_1_and_names_the_lines(tmp_path: Path) -> None:
     """A Postfix that knows nothing of Letterlock."""
-    (tmp_path / "main.cf").write_text("compatibility_level = 3.6\n")
+    (tmp_path / "main.cf").write_text("compatibility_level = 3.6\nmyhostname = mx.example.test\n")
     (tmp_path / "master.cf").write_text(Path("/usr/share/postfix/master.cf.dist").read_text())
     result = CliRunner().invoke(doctor, ["--config-directory", str(tmp_path), "--json"])
-
-    assert result.exit_code == 1
+    assert 1 == result.exit_code
     assert {"smtp/inet", "master.cf", "main.cf"} <= {
         row["where"] for row in json.loads(result.stdout)
     }

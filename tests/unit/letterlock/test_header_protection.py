@@ -52,6 +52,19 @@ def test_no_content_type_speaks_for_us(value: bytes, policy: email.policy.Policy
     assert root.get_param("hp-legacy-display") is None
 
 
+@pytest.mark.parametrize("policy", POLICIES, ids=["compat32", "default"])
+@given(value=messages.content_types())
+def test_no_grammar_speaks_for_us(value: bytes, policy: email.policy.Policy) -> None:
+    """Generated Content-Type fields: each of our parameters once, and Python's parsers agree."""
+    section, _ = split(b"A: b\r\nContent-Type: " + value.rstrip(b"\r") + b"\r\nC: d\r\n\r\n")
+
+    root = email.message_from_bytes(payload_head(section, Form.ROOT, None), policy=policy)
+
+    names = [name.lower().partition("*")[0] for name, _ in root.get_params()]
+    assert (1, 1) == (names.count("hp"), names.count("protected-headers"))
+    assert ("clear", "v1") == (root.get_param("hp"), root.get_param("protected-headers"))
+
+
 @given(messages.sections())
 def test_the_original_fields_stand_in_order(section: HeaderSection) -> None:
     """Names as they came; behind our own field and what a MIME entity needs."""

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openpgp_content import packets
 
 from letterlock.openpgp.packets import (
     PIECE_OCTETS,
@@ -14,6 +13,7 @@ from letterlock.openpgp.packets import (
     mpi,
     packet,
 )
+from openpgp_content import packets
 
 LENGTHS = st.one_of(
     st.integers(0, 300), st.integers(8_300, 8_500), st.integers(0, 3 * PIECE_OCTETS + 2)

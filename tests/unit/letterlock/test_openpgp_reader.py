@@ -7,8 +7,6 @@ import tracemalloc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openpgp_subkeys import bodies
-from openpgp_tools import encrypt
 
 from letterlock.openpgp import (
     Container,
@@ -19,6 +17,8 @@ from letterlock.openpgp import (
     SEIPDVersion,
 )
 from letterlock.openpgp.packets import PacketType, packet
+from openpgp_subkeys import bodies
+from openpgp_tools import encrypt
 
 ALICE = RecipientSubkey.from_packet(bodies()["cv25519"])
 BOB = RecipientSubkey.from_packet(bodies()["x25519-v6"])

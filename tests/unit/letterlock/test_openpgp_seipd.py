@@ -7,9 +7,9 @@ import tracemalloc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openpgp_content import decrypt, packets
 
 from letterlock.openpgp import EncryptedData, SEIPDVersion, SessionKey
+from openpgp_content import decrypt, packets
 
 OCTETS = bytes(range(32))
 VERSIONS = pytest.mark.parametrize("version", SEIPDVersion)
@@ -92,5 +92,5 @@ def test_a_session_key_shows_itself_to_nobody() -> None:
 def test_session_keys_are_random_and_of_one_length() -> None:
     """Two of them differ; another length than AES-256 needs is refused, without the octets."""
     assert SessionKey.generate().octets != SessionKey.generate().octets
-    with pytest.raises(ValueError, match="32 octets$"):
+    with pytest.raises(ValueError, match=r"32 octets$"):
         SessionKey(b"secret")

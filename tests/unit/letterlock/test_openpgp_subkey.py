@@ -5,6 +5,9 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from letterlock.openpgp import RecipientSubkey, SEIPDVersion, SessionKey, UnusableSubkey
+from letterlock.openpgp.ecdh import pad
 from openpgp_content import packets
 from openpgp_subkeys import (
     CURVE25519_OID,
@@ -18,9 +21,6 @@ from openpgp_subkeys import (
     rsa_modulus,
     x25519_point,
 )
-
-from letterlock.openpgp import RecipientSubkey, SEIPDVersion, SessionKey, UnusableSubkey
-from letterlock.openpgp.ecdh import pad
 
 OCTETS = bytes(range(100, 132))
 NAMES = sorted(bodies())

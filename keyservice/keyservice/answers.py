@@ -1,0 +1,83 @@
+"""Answers about mailboxes: from the database, which is the truth, with copies left in Redis."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from keyservice import policy, store
+from keyservice.cache import AnswerCache
+from keyservice.config import DomainSection
+from keyservice.database import Database
+from keyservice.decide import Standing, decide
+from keyservice.errors import OutsideDomain
+from keyservice.mailbox import Mailbox
+from keyservice.metrics import Metrics
+from keyservice.record import LIFETIME_MAX
+from keyservice.wire import Answer
+
+
+class Answers:
+    """Any thread may call it."""
+
+    def __init__(
+        self,
+        database: Database,
+        domains: Mapping[str, DomainSection],
+        cache: AnswerCache | None,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Answer for `domains`; every other domain is OUTSIDE."""
+        self._database = database
+        self._domains = domains
+        self._cache = cache
+        self._metrics = metrics
+        self._clock = clock
+        self._changes = 0
+
+    def answer(self, mailbox: Mailbox) -> Answer:
+        """Return the answer about `mailbox`, and leave a signed copy of it in Redis."""
+        changes = self._changes
+        with self._metrics.lookup_seconds.time():
+            answer = self.decide(mailbox)
+        self._metrics.lookups.labels(answer.outcome.value).inc()
+        if self._cache is not None:
+            self._cache.put(mailbox, answer)
+            # Something changed between our reading and our writing: perhaps this mailbox,
+            # and then the copy just written is older than the removal that should end it.
+            if changes != self._changes:
+                self._cache.forget(mailbox)
+        return answer
+
+    def decide(self, mailbox: Mailbox) -> Answer:
+        """Return the answer about `mailbox` and leave no trace."""
+        return decide(mailbox, self._standing(mailbox), self._clock())
+
+    def changed(self, *mailboxes: Mailbox) -> int:
+        """Make Redis forget `mailboxes`, whose new state is durable by now.
+
+        Returns after how many seconds no copy of the old state is left: 0, unless Redis
+        could not be told.
+        """
+        self._changes += 1  # before the removal, see `answer`
+        if self._cache is None:
+            return 0
+        forgotten = [self._cache.forget(mailbox) for mailbox in mailboxes]
+        return 0 if all(forgotten) else LIFETIME_MAX
+
+    def require_ours(self, mailbox: Mailbox) -> DomainSection:
+        """Return what is configured for the domain of `mailbox`, or raise OutsideDomain."""
+        domain = self._domains.get(mailbox.domain)
+        if domain is None:
+            raise OutsideDomain("its domain is not in the key service's configuration")
+        return domain
+
+    def _standing(self, mailbox: Mailbox) -> Standing | None:
+        domain = self._domains.get(mailbox.domain)
+        if domain is None:
+            return None
+        with self._database.reading() as connection:
+            stored = store.find(connection, mailbox)
+        if stored is None:
+            return Standing(policy.parse(domain.settings))
+        settings, _ = policy.resolve(domain.settings, stored.settings)
+        return Standing(settings, stored.had_certificate, stored.certificate)

@@ -1,0 +1,158 @@
+"""Certificates come into use, go out of use, and are vetted again."""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from keyservice import ledger, packets, report, store
+from keyservice.answers import Answers
+from keyservice.certificate import (
+    TRANSIENT,
+    Certificate,
+    Refusal,
+    RejectedCertificate,
+    require_usable,
+)
+from keyservice.database import Database
+from keyservice.errors import NotEnrolled
+from keyservice.judge import Judge
+from keyservice.mailbox import Mailbox
+from keyservice.operator_wire import Enrolment, Withdrawal
+from keyservice.schema import EventKind
+
+VETTING_INTERVAL = 86_400
+"""Seconds. Policies of the engine cut off weak algorithms by date."""
+
+_RETRY_INTERVAL = 3_600
+"""Seconds until a vetting that failed for want of time or memory is tried again."""
+
+log = logging.getLogger(__name__)
+
+
+class Enrolments:
+    """Any thread may call it."""
+
+    def __init__(
+        self,
+        database: Database,
+        answers: Answers,
+        judge: Judge,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Tell `answers` about each change."""
+        self._database = database
+        self._answers = answers
+        self._judge = judge
+        self._clock = clock
+
+    def enrol(self, mailbox: Mailbox, octets: bytes) -> Enrolment:
+        """Vet the certificate in `octets` and use it for `mailbox` from now on.
+
+        Raises RejectedCertificate, after writing down the refusal; OutsideDomain.
+        """
+        self._answers.require_ours(mailbox)
+        try:
+            certificate, minimised = self._vet_with_history(octets)
+            require_usable(certificate, mailbox, self._clock())
+        except RejectedCertificate as rejected:
+            self._note_refusal(mailbox, rejected.refusal)
+            raise
+        now = int(self._clock())
+        with self._database.writing() as connection:
+            vet_at = _vet_at(certificate, now)
+            store.save_certificate(connection, certificate, minimised, now, vet_at)
+            replaced = ledger.bind(connection, mailbox, certificate.fingerprint, now)
+            affected = store.bound_mailboxes(connection, certificate.fingerprint)
+        log.info("enrolled", extra={"mailbox": mailbox.key, "fingerprint": certificate.fingerprint})
+        return Enrolment(
+            mailbox=mailbox.key,
+            fingerprint=certificate.fingerprint,
+            version=certificate.version,
+            user_ids=certificate.user_ids,
+            subkeys=report.subkeys(certificate),
+            not_after=certificate.not_after,
+            replaced=replaced,
+            effective_within=self._answers.changed(*affected),
+        )
+
+    def withdraw(self, mailbox: Mailbox) -> Withdrawal:
+        """Stop using the certificate of `mailbox`. Raises NotEnrolled."""
+        with self._database.writing() as connection:
+            fingerprint = ledger.unbind(connection, mailbox, int(self._clock()))
+        if fingerprint is None:
+            raise NotEnrolled("no certificate is in use for this mailbox")
+        log.info("withdrawn", extra={"mailbox": mailbox.key, "fingerprint": fingerprint})
+        return Withdrawal(
+            mailbox=mailbox.key,
+            fingerprint=fingerprint,
+            effective_within=self._answers.changed(mailbox),
+        )
+
+    def vet_again(self, limit: int) -> int:
+        """Vet up to `limit` certificates that are due; return how many were."""
+        with self._database.reading() as connection:
+            waiting = store.due(connection, int(self._clock()), limit)
+        for one in waiting:
+            self._vet_one_again(one)
+        return len(waiting)
+
+    def _vet_one_again(self, one: store.DueCertificate) -> None:
+        try:
+            certificate, octets = self._judge.vet(one.octets)
+        except RejectedCertificate as rejected:
+            if rejected.refusal.reason in TRANSIENT:
+                self._put_off(one.certificate.fingerprint)
+                return
+            certificate = msgspec.structs.replace(one.certificate, refusal=rejected.refusal)
+            octets = one.octets
+        self._save(certificate, octets, EventKind.REVETTED)
+
+    def _put_off(self, fingerprint: str) -> None:
+        # A busy host is no reason to stop a certificate that was good yesterday.
+        log.warning("vetting_put_off", extra={"fingerprint": fingerprint})
+        with self._database.writing() as connection:
+            store.put_off(connection, fingerprint, int(self._clock()) + _RETRY_INTERVAL)
+
+    def _vet_with_history(self, octets: bytes) -> tuple[Certificate, bytes]:
+        """Vet `octets` together with what is stored of the same certificate.
+
+        A revocation that comes this way also holds for the mailboxes that use it already.
+        """
+        components = self._judge.prescan(octets)
+        fingerprint = packets.fingerprint(components[0].packet)
+        with self._database.reading() as connection:
+            stored = store.octets_of(connection, fingerprint)
+        if stored is not None:
+            components = packets.merge(packets.components(packets.split(stored)), components)
+        certificate, minimised = self._judge.vet(packets.serialise(components))
+        if stored is not None and certificate.refusal is not None:
+            self._save(certificate, minimised, EventKind.REFUSED)
+        return certificate, minimised
+
+    def _save(self, certificate: Certificate, octets: bytes, kind: EventKind) -> None:
+        now = int(self._clock())
+        fingerprint, refusal = certificate.fingerprint, certificate.refusal
+        with self._database.writing() as connection:
+            store.save_certificate(connection, certificate, octets, now, _vet_at(certificate, now))
+            affected = store.bound_mailboxes(connection, fingerprint)
+            for mailbox in affected if refusal is not None else ():
+                ledger.note(connection, mailbox, kind, now, fingerprint, refusal)
+        if refusal is not None:
+            log.info("refused", extra={"fingerprint": fingerprint, "reason": refusal.reason.value})
+        self._answers.changed(*affected)
+
+    def _note_refusal(self, mailbox: Mailbox, refusal: Refusal) -> None:
+        log.info("refused", extra={"mailbox": mailbox.key, "reason": refusal.reason.value})
+        now = int(self._clock())
+        with self._database.writing() as connection:
+            ledger.note(connection, mailbox, EventKind.REFUSED, now, refusal=refusal)
+
+
+def _vet_at(certificate: Certificate, now: int) -> int:
+    # Spread: certificates that were imported together should not be vetted together.
+    daily = now + int(VETTING_INTERVAL * random.uniform(0.9, 1.0))  # noqa: S311 (not for secrets)
+    ends = certificate.not_after
+    return daily if ends is None or ends <= now else min(daily, ends)

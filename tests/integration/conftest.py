@@ -1,0 +1,60 @@
+"""The stack that all tests share which do not break it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from stack import Owner, Stack
+
+DOMAINS: dict[str, dict[str, object]] = {
+    "example.test": {},
+    "shy.test": {"header_policy": "hcp_shy"},
+    "all.test": {"header_policy": "hcp_all"},
+    "wrap.test": {"arrived_encrypted": "wrap"},
+    "pass.test": {"arrived_encrypted": "pass"},
+    "reject.test": {"without_certificate": "reject"},
+    "accept.test": {"without_certificate": "accept"},
+    "catchall.test": {},
+}
+VIRTUAL = {
+    "info@example.test": "alice@example.test",
+    "chain@example.test": "info@example.test",
+    "team@example.test": "alice@example.test, bob@example.test",
+    "crowd@example.test": "team@example.test, info@example.test",
+    "mixed@example.test": "alice@example.test, newcomer@accept.test",
+    "partners@example.test": "alice@example.test, partner@outside.test",
+    "outward@example.test": "partner@outside.test",
+    "hopeless@example.test": "alice@example.test, nobody@example.test",
+    "@catchall.test": "alice@example.test",
+}
+LOCAL = {
+    "root": "alice@example.test",
+    "staff": "alice@example.test, bob@example.test",
+}
+PARAMETERS = {
+    # Mail may leave this stack after all: into Maildirs of domains that it does not serve.
+    "default_transport": "$virtual_transport",
+    "relay_transport": "$virtual_transport",
+    "relay_domains": "relay.test, bounce.test",
+    "transport_maps": "inline:{ bounce.test=error:mailbox_gone }",
+}
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, alice: Owner, bob: Owner) -> Iterator[Stack]:
+    """A running stack in whose domains Alice and Bob are enrolled.
+
+    Do not break it, and leave no mail behind that was not waited for.
+    """
+    shared = Stack(
+        tmp_path_factory.mktemp("shared"),
+        domains=DOMAINS,
+        virtual_aliases=VIRTUAL,
+        local_aliases=LOCAL,
+        parameters=PARAMETERS,
+    )
+    with shared:
+        for domain in ("example.test", "shy.test", "all.test", "wrap.test", "pass.test"):
+            shared.enrol(f"alice@{domain}", alice.certificate)
+            shared.enrol(f"bob@{domain}", bob.certificate)
+        yield shared

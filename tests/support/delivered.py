@@ -1,0 +1,111 @@
+"""What arrived in a mailbox, as a thief, its owner and a packet dump see it."""
+
+import re
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.message import Message
+
+from click.testing import CliRunner
+
+from letterlock.cli.decrypt import decrypt
+from letterlock.message import HeaderSection, split
+from stack import Owner, Sent, Stack, wait_until
+
+BEGIN = b"-----BEGIN PGP MESSAGE-----"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One message as it was stored, with CRLF as it was transported."""
+
+    octets: bytes
+
+    @property
+    def section(self) -> HeaderSection:
+        """The outer header section."""
+        return split(self.octets)[0]
+
+    @property
+    def body(self) -> bytes:
+        """What follows the blank line."""
+        return split(self.octets)[1]
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether this is PGP/MIME with its two parts and nothing else (RFC 3156 §4)."""
+        mail = self.parsed
+        types = [part.get_content_type() for part in mail.walk()]
+        return (
+            types
+            == ["multipart/encrypted", "application/pgp-encrypted", "application/octet-stream"]
+            and not mail.preamble
+            and not mail.epilogue
+            and not mail.defects
+        )
+
+    @property
+    def parsed(self) -> Message:
+        """What another parser makes of it."""
+        return message_from_bytes(self.octets)
+
+    def shown(self, name: bytes) -> list[bytes]:
+        """Return the unfolded bodies of the outer fields called `name` (lower case)."""
+        return [field.unfolded.strip() for field in self.section.named(name)]
+
+    def original(self, owner: Owner) -> bytes:
+        """Return what `letterlock decrypt --original` restores. Fails unless it says exact."""
+        restored, said = self.restored(owner)
+        assert said == ""
+        return restored
+
+    def restored(self, owner: Owner) -> tuple[bytes, str]:
+        """Return what `letterlock decrypt --original` prints on both outputs."""
+        done = CliRunner().invoke(
+            decrypt, ["--original"], input=self.octets, env={"GNUPGHOME": str(owner.home)}
+        )
+        assert done.exit_code == 0, done.stderr
+        return done.stdout_bytes, done.stderr
+
+    @property
+    def key_ids(self) -> list[str]:
+        """Whom the encrypted part names, by gpg's packet dump: key IDs in lower case."""
+        command = ["gpg", "--batch", "--homedir", "/nonexistent", "--list-packets", "--list-only"]
+        done = subprocess.run(
+            command, input=self.octets[self.octets.index(BEGIN) :], capture_output=True, check=False
+        )
+        dump = done.stdout.decode()
+        return [found.lower() for found in re.findall(r":pubkey enc packet:.*keyid (\w+)", dump)]
+
+
+def deliver(
+    stack: Stack, message: bytes, to: Sequence[str] | str, **options: object
+) -> dict[str, list[Delivered]]:
+    """Send one message; return what it added to each mailbox of `to` once Postfix is done."""
+    addresses = [to] if isinstance(to, str) else list(to)
+    return watch(stack, addresses, lambda: stack.send(message, addresses, **options))  # type: ignore[arg-type]
+
+
+def deliver_one(stack: Stack, message: bytes, to: str, **options: object) -> Delivered:
+    """Send one message to one mailbox and return the one that arrived."""
+    (arrived,) = deliver(stack, message, to, **options)[to]
+    return arrived
+
+
+def watch(
+    stack: Stack, mailboxes: Sequence[str], act: Callable[[], Sent | None]
+) -> dict[str, list[Delivered]]:
+    """Return what `act` added to `mailboxes`, once everything it set off is delivered."""
+    before = {address: len(stack.maildir(address)) for address in mailboxes}
+    act()
+    wait_until(
+        lambda: not stack.queue_files(), "queue empty", 60, log=stack.log_file("postfix")
+    )
+    return {
+        address: [
+            Delivered(stored.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+            for stored in stack.maildir(address)[count:]
+        ]
+        for address, count in before.items()
+    }

@@ -1,0 +1,125 @@
+"""Postfix's tables are asked as Postfix would ask them, and a failure is never an answer."""
+
+import pytest
+from letterlock.aliases import final_recipients
+from letterlock.errors import TablesUnavailable
+from letterlock.postfix_tables import KEPT_SECONDS, PostfixTables, Recipients
+
+SETTINGS = {
+    "alias_maps": "hash:/aliases",
+    "local_transport": "local:$myhostname",
+    "mydestination": "mx.example.test, hash:/destinations",
+    "myorigin": "example.test",
+    "propagate_unmatched_extensions": "canonical, virtual",
+    "recipient_delimiter": "+",
+    "virtual_alias_maps": "hash:/virtual regexp:/pattern, proxy:pgsql:/later",
+}
+
+
+class Postfix:
+    """postconf and postmap over dictionaries; remembers what they were asked."""
+
+    def __init__(self, tables, **settings):
+        self.tables = tables
+        self.settings = SETTINGS | settings
+        self.asked = []
+
+    def __call__(self, command, question):
+        if command[0] == "postconf":
+            return "".join(f"{name} = {value}\n" for name, value in self.settings.items())
+        table, keys = command[-1], question.split()
+        self.asked.append((table, keys))
+        found = self.tables.get(table, {})
+        return "".join(f"{key}\t{found[key]}\n" for key in keys if key in found)
+
+
+def addresses(postfix, forward_path):
+    found = final_recipients(forward_path, PostfixTables("/etc/postfix", postfix))
+    return [final.address for final in found]
+
+
+def test_every_table_is_asked_for_the_complete_address_before_any_for_the_domain():
+    """virtual(5): the order of keys goes before the order of tables."""
+    postfix = Postfix(
+        {
+            "hash:/virtual": {"@example.test": "catchall@example.test"},
+            "pgsql:/later": {"bob@example.test": "alice@example.test"},
+        }
+    )
+
+    # `alice` leads to the catch-all, which leads to itself: as Postfix would have it.
+    assert ["catchall@example.test"] == addresses(postfix, "bob@example.test")
+
+
+def test_a_pattern_table_is_asked_for_complete_addresses_only():
+    """regexp_table(5): else `/./` would match the catch-all key of every domain."""
+    postfix = Postfix({})
+
+    addresses(postfix, "bob+x@example.test")
+
+    assert ("regexp:/pattern", ["bob+x@example.test"]) in postfix.asked
+    assert ("hash:/virtual", ["bob+x@example.test", "bob@example.test", "@example.test"]) in postfix.asked
+
+
+def test_proxied_tables_are_opened_directly():
+    """proxymap(8) serves Postfix's daemons only."""
+    postfix = Postfix({"pgsql:/later": {"bob@example.test": "alice@example.test"}})
+
+    assert ["alice@example.test"] == addresses(postfix, "bob@example.test")
+
+
+def test_a_local_domain_may_stand_in_a_table():
+    """mydestination takes tables as well as names."""
+    postfix = Postfix(
+        {"hash:/destinations": {"other.test": "x"}, "hash:/aliases": {"root": "alice"}}
+    )
+
+    assert ["alice@example.test"] == addresses(postfix, "root@other.test")
+
+
+def test_local_aliases_are_not_asked_where_local_delivers_nothing():
+    """A local_transport other than local(8) does not read alias_maps."""
+    postfix = Postfix({"hash:/aliases": {"root": "alice"}}, local_transport="lmtp:unix:x")
+
+    assert ["root@mx.example.test"] == addresses(postfix, "root@mx.example.test")
+
+
+def test_a_setting_that_postconf_does_not_tell_is_an_error():
+    """Nothing is assumed about a Postfix that cannot be read."""
+    postfix = Postfix({})
+    del postfix.settings["myorigin"]
+
+    with pytest.raises(TablesUnavailable, match="myorigin"):
+        PostfixTables("/etc/postfix", postfix)
+
+
+@pytest.mark.parametrize("command", ["exit 1 >&1; echo fatal >&2; exit 1", "echo no tab", "exit 75"])
+def test_a_table_that_cannot_be_opened_is_no_empty_table(command, tmp_path, monkeypatch):
+    """postmap exits with 1 for both; only standard error tells them apart."""
+    for name, script in (("postmap", f"echo oops >&2; {command}"), ("postconf", _postconf())):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    with pytest.raises(TablesUnavailable):
+        final_recipients("bob@example.test", PostfixTables("/etc/postfix"))
+
+
+def _postconf() -> str:
+    return "\n".join(f"echo '{name} = {value}'" for name, value in SETTINGS.items())
+
+
+def test_answers_are_kept_for_a_minute_and_no_longer():
+    """An alias that changes takes effect without a restart."""
+    now = [0.0]
+    postfix = Postfix({"hash:/virtual": {"bob@example.test": "alice@example.test"}})
+    recipients = Recipients(PostfixTables("/etc/postfix", postfix), lambda: now[0])
+    recipients.resolve("bob@example.test")
+    postfix.tables = {}
+    now[0] = KEPT_SECONDS - 1
+    kept = recipients.resolve("bob@example.test")
+    now[0] = KEPT_SECONDS + 1
+
+    assert "alice@example.test" == kept[0].address
+    assert "bob@example.test" == recipients.resolve("bob@example.test")[0].address
