@@ -70,7 +70,7 @@ def parse(octets: bytes) -> Parsed:
 
 
 def encrypts_to(octets: bytes, identity: str) -> bool:
-    """Whether the engine, given the certificate in `octets`, encrypts to its (sub)key `identity`."""
+    """Whether the engine, given a certificate, encrypts to its (sub)key `identity`."""
     try:
         recipient = pysequoia.Cert.from_bytes(octets)
         message = pysequoia.encrypt(recipients=[recipient], bytes=b"", armor=False)

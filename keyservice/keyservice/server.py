@@ -27,6 +27,7 @@ from keyservice.operator_wire import (
     Withdrawal,
 )
 from keyservice.overview import PAGE_MAX, Overview
+from keyservice.problems import EXCEPTION_HANDLERS
 from keyservice.settings import MailboxSettings
 from keyservice.wire import Answer
 

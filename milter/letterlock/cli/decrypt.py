@@ -3,6 +3,7 @@
 import base64
 import re
 import subprocess
+import sys
 from typing import BinaryIO
 
 import click
@@ -25,7 +26,7 @@ def decrypt(message: BinaryIO, original: bool, gpg: str) -> None:
     """
     payload = _payload(message.read(), gpg)
     if not original:
-        click.get_binary_stream("stdout").write(payload)
+        sys.stdout.buffer.write(payload)
         return
     try:
         restored = restore(payload)
@@ -33,7 +34,7 @@ def decrypt(message: BinaryIO, original: bool, gpg: str) -> None:
         raise click.ClickException(str(error)) from None
     if not restored.exact:
         click.echo(f"not exact: {restored.why_not}", err=True)
-    click.get_binary_stream("stdout").write(restored.octets)
+    sys.stdout.buffer.write(restored.octets)
 
 
 def _payload(stored: bytes, gpg: str) -> bytes:

@@ -1,6 +1,7 @@
 """Forward-paths lead to the mailboxes to which Postfix will lead them."""
 
 import pytest
+
 from letterlock.aliases import Rules, final_recipients, split_extension
 from letterlock.errors import MailboxMalformed, TablesUnavailable
 
@@ -123,7 +124,13 @@ def test_an_endless_alias_defers():
 
 @pytest.mark.parametrize(
     "forward_path",
-    ['"a b"@example.test', "a@[127.0.0.1]", "a\nb@example.test", "a@b@example.test", "\udcff@e.test"],
+    [
+        '"a b"@example.test',
+        "a@[127.0.0.1]",
+        "a\nb@example.test",
+        "a@b@example.test",
+        "\udcff@e.test",
+    ],
 )
 def test_what_is_no_mailbox_is_refused(forward_path):
     """Nothing is looked up under a name that is not one."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from letterlock.config import Config, load, read_secret
 from letterlock.errors import ConfigError
 

@@ -1,6 +1,7 @@
 """The envelope as Postfix tells it in its two ways."""
 
 import pytest
+
 from letterlock.envelope import Envelope, ForwardPath
 
 

@@ -1,6 +1,7 @@
 """A retry does not deliver twice; a new message is never taken for a retry."""
 
 import pytest
+
 from keyservice.client import Mailbox
 from letterlock.markers import Identity, Markers
 from letterlock.message import HeaderField, HeaderSection
@@ -22,7 +23,9 @@ class Store(dict):
 
 def section(**fields: str) -> HeaderSection:
     return HeaderSection(
-        tuple(HeaderField(n.replace("_", "-").encode(), f" {v}".encode()) for n, v in fields.items())
+        tuple(
+            HeaderField(n.replace("_", "-").encode(), f" {v}".encode()) for n, v in fields.items()
+        )
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from keyservice.client import Answer, Mailbox, Outcome
 from letterlock.envelope import ForwardPath
 from letterlock.errors import RecipientsLost

@@ -3,6 +3,7 @@
 from itertools import product
 
 import pytest
+
 from keyservice.client import (
     Answer,
     ArrivedEncrypted,
@@ -39,7 +40,7 @@ def treated(
 
 @pytest.mark.parametrize("case", EVERY_CASE)
 def test_plaintext_leaves_for_two_reasons_only(case):
-    """Plaintext passes outside our domains, or by written consent to a mailbox that never had one."""
+    """Outside of our domains; and by written consent, to a mailbox that never had one."""
     outcome, without, _, had, _, _ = case
     allowed = outcome is Outcome.OUTSIDE or (
         outcome is Outcome.NOT_FOUND and without is WithoutCertificate.ACCEPT and not had

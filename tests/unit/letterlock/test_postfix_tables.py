@@ -1,6 +1,7 @@
 """Postfix's tables are asked as Postfix would ask them, and a failure is never an answer."""
 
 import pytest
+
 from letterlock.aliases import final_recipients
 from letterlock.errors import TablesUnavailable
 from letterlock.postfix_tables import KEPT_SECONDS, PostfixTables, Recipients
@@ -58,7 +59,10 @@ def test_a_pattern_table_is_asked_for_complete_addresses_only():
     addresses(postfix, "bob+x@example.test")
 
     assert ("regexp:/pattern", ["bob+x@example.test"]) in postfix.asked
-    assert ("hash:/virtual", ["bob+x@example.test", "bob@example.test", "@example.test"]) in postfix.asked
+    assert (
+        "hash:/virtual",
+        ["bob+x@example.test", "bob@example.test", "@example.test"],
+    ) in postfix.asked
 
 
 def test_proxied_tables_are_opened_directly():
@@ -93,10 +97,10 @@ def test_a_setting_that_postconf_does_not_tell_is_an_error():
         PostfixTables("/etc/postfix", postfix)
 
 
-@pytest.mark.parametrize("command", ["exit 1 >&1; echo fatal >&2; exit 1", "echo no tab", "exit 75"])
+@pytest.mark.parametrize("command", ["echo fatal >&2; exit 1", "echo no tab", "exit 75"])
 def test_a_table_that_cannot_be_opened_is_no_empty_table(command, tmp_path, monkeypatch):
     """postmap exits with 1 for both; only standard error tells them apart."""
-    for name, script in (("postmap", f"echo oops >&2; {command}"), ("postconf", _postconf())):
+    for name, script in (("postmap", command), ("postconf", _postconf())):
         program = tmp_path / name
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from letterlock.reentry import dot_stuffed
 
 PIECES = st.lists(st.text(alphabet=".\r\nab", max_size=12).map(str.encode), max_size=8)
