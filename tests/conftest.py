@@ -6,7 +6,7 @@ import pytest
 
 from stack import Owner
 
-DOMAINS_OF_OWNERS = ("shy.test", "all.test", "wrap.test", "pass.test", "accept.test")
+DOMAINS_OF_OWNERS = ("shy.test", "all.test", "wrap.test", "pass.test", "params.test")
 
 
 def _owner(local_part: str) -> Owner:

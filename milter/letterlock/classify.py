@@ -169,7 +169,6 @@ def _part_body(part: bytes, media_type: bytes) -> bytes:
     said = strict(types[0]) if len(types) == 1 else None
     if (
         padding.strip()
-        or not section.end
         or said is None
         or said.media_type != media_type
         or not _is_identity(section.named(b"content-transfer-encoding"))

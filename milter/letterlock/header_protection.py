@@ -17,8 +17,12 @@ from keyservice.client import HeaderPolicy
 from letterlock.content_type import ContentType, base_name, rewritten, strict
 from letterlock.message import CRLF, HeaderField, HeaderSection
 
-CUT_OCTETS = 59_990
-"""From this size on a field may have been cut: Postfix does so at 60,000 octets."""
+CUT_OCTETS = 54_000
+"""From this size on a field may have been cut.
+
+Postfix does so at 60,000 octets, and at the end of the line before that where no more
+than a tenth is lost (cleanup_out.c): what is left of a longer field has any size between.
+"""
 
 OUR_PARAMETERS = frozenset({b"hp", b"hp-legacy-display", b"protected-headers"})
 """Content-Type parameters that only we may set at the payload's root."""
@@ -143,7 +147,7 @@ def _as_root(section: HeaderSection, edited: _Edited) -> None:
 
 def _put_type(field: HeaderField, edited: _Edited) -> None:
     said = strict(field)
-    if said is None or _sets_ours(said):
+    if said is None or _sets_ours(said) or len(field.key) != len(field.name):
         edited.put(
             b"Content-Type:" + rewritten(field, OUR_PARAMETERS, _MARKS) + field.line_end,
             field.octets,

@@ -157,8 +157,8 @@ def _already_encrypted(alice: Owner) -> Mail:
     }
     return Mail(
         title="already encrypted by its sender",
-        about="Clara has encrypted this one to Alice herself. Her encryption stays untouched, as "
-        "mail programs expect it; only the header fields that can go are locked up beside it.",
+        about="Clara has encrypted this one to Alice herself. Her encryption stays as it is, "
+        "because mail programs expect just one. Letterlock only locks header fields away.",
         octets=_octets(5, fields, body),
         to=(ALICE,),
         secrets=("whistleblower", "Reykjavik", "Hummingbird"),
@@ -174,10 +174,10 @@ def _without_certificate() -> Mail:
         octets=_octets(
             6,
             {"To": f"Zoe <{ZOE}>", "Subject": "Your divorce papers"},
-            "Dear Zoe,\n\nthe papers are ready for your signature.\n\nClara\n",
+            "Dear Zoe,\n\nthe court has settled the guardianship.\n\nClara\n",
         ),
         to=(ZOE,),
-        secrets=("divorce papers", "your signature"),
+        secrets=("divorce papers", "guardianship"),
         waits=True,
     )
 

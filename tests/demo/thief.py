@@ -69,7 +69,6 @@ def spellings(word: str) -> set[bytes]:
         word.encode("utf-16-le"),
         plain.hex().encode(),
         plain.hex().upper().encode(),
-        word.encode("latin-1", errors="ignore") if len(word) > 4 else plain,
     }
 
 
@@ -82,6 +81,8 @@ def _base64(plain: bytes) -> Iterator[bytes]:
 
 
 def _searched(place: str, contents: list[tuple[Path, bytes]], words: tuple[str, ...]) -> Searched:
-    found = [f"{word!r} in {path}" for path, octets in contents for word in words if occurs(word, octets)]
+    found = [
+        f"{word!r} in {path}" for path, octets in contents for word in words if occurs(word, octets)
+    ]
     size = sum(len(octets) for _, octets in contents)
     return Searched(place, len(contents), size, tuple(found))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lmtp_sink import LMTPSink
 from stack import Owner, Stack
 
 DOMAINS: dict[str, dict[str, object]] = {
@@ -15,6 +16,7 @@ DOMAINS: dict[str, dict[str, object]] = {
     "reject.test": {"without_certificate": "reject"},
     "accept.test": {"without_certificate": "accept"},
     "catchall.test": {},
+    "params.test": {},
 }
 VIRTUAL = {
     "info@example.test": "alice@example.test",
@@ -36,12 +38,21 @@ PARAMETERS = {
     "default_transport": "$virtual_transport",
     "relay_transport": "$virtual_transport",
     "relay_domains": "relay.test, bounce.test",
-    "transport_maps": "inline:{ bounce.test=error:mailbox_gone }",
 }
+TRANSPORTS = "inline:{{ bounce.test=error:mailbox_gone, params.test=lmtp:inet:127.0.0.1:{sink} }}"
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, alice: Owner, bob: Owner) -> Iterator[Stack]:
+def sink() -> Iterator[LMTPSink]:
+    """Where mail for params.test is delivered."""
+    with LMTPSink() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, alice: Owner, bob: Owner, sink: LMTPSink
+) -> Iterator[Stack]:
     """A running stack in whose domains Alice and Bob are enrolled.
 
     Do not break it, and leave no mail behind that was not waited for.
@@ -51,10 +62,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory, alice: Owner, bob: Owner) ->
         domains=DOMAINS,
         virtual_aliases=VIRTUAL,
         local_aliases=LOCAL,
-        parameters=PARAMETERS,
+        parameters=PARAMETERS | {"transport_maps": TRANSPORTS.format(sink=sink.port)},
     )
     with shared:
-        for domain in ("example.test", "shy.test", "all.test", "wrap.test", "pass.test"):
+        for domain in (
+            "example.test",
+            "shy.test",
+            "all.test",
+            "wrap.test",
+            "pass.test",
+            "params.test",
+        ):
             shared.enrol(f"alice@{domain}", alice.certificate)
             shared.enrol(f"bob@{domain}", bob.certificate)
         yield shared

@@ -95,7 +95,7 @@ def test_a_directory_that_other_accounts_cannot_reach_will_do(tmp_path: Path) ->
         running.send(MESSAGE, alice.address)
         (stored,) = running.wait_for_mail(alice.address)
 
-    assert b"Subject: hello" in alice.read(stored)
+        assert b"Subject: hello" in alice.read(stored)
 
 
 def test_a_second_up_in_the_same_directory_is_refused(directory: Path) -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from letterlock.cli.decrypt import decrypt
 from letterlock.message import HeaderSection, split
-from stack import Owner, Sent, Stack, wait_until
+from stack import Owner, Stack, wait_until
 
 BEGIN = b"-----BEGIN PGP MESSAGE-----"
 
@@ -80,21 +80,28 @@ class Delivered:
 
 
 def deliver(
-    stack: Stack, message: bytes, to: Sequence[str] | str, **options: object
+    stack: Stack,
+    message: bytes,
+    to: Sequence[str] | str,
+    *,
+    into: Sequence[str] | None = None,
+    sender: str = "sender@outside.test",
 ) -> dict[str, list[Delivered]]:
-    """Send one message; return what it added to each mailbox of `to` once Postfix is done."""
-    addresses = [to] if isinstance(to, str) else list(to)
-    return watch(stack, addresses, lambda: stack.send(message, addresses, **options))  # type: ignore[arg-type]
+    """Send one message to `to`; return what it added to the mailboxes `into`, if not the same."""
+    forward_paths = [to] if isinstance(to, str) else list(to)
+    return watch(
+        stack, into or forward_paths, lambda: stack.send(message, forward_paths, sender=sender)
+    )
 
 
-def deliver_one(stack: Stack, message: bytes, to: str, **options: object) -> Delivered:
+def deliver_one(stack: Stack, message: bytes, to: str) -> Delivered:
     """Send one message to one mailbox and return the one that arrived."""
-    (arrived,) = deliver(stack, message, to, **options)[to]
+    (arrived,) = deliver(stack, message, to)[to]
     return arrived
 
 
 def watch(
-    stack: Stack, mailboxes: Sequence[str], act: Callable[[], Sent | None]
+    stack: Stack, mailboxes: Sequence[str], act: Callable[[], object]
 ) -> dict[str, list[Delivered]]:
     """Return what `act` added to `mailboxes`, once everything it set off is delivered."""
     before = {address: len(stack.maildir(address)) for address in mailboxes}

@@ -65,6 +65,7 @@ NASTY_FIELDS = (
     b"Letterlock-Header: AAAA",
     b"Content-Type: text/html; hp=cipher",
     b"content-TYPE:text/plain",
+    b"Content-Type : text/html",
     b"Content-Transfer-Encoding: base64",
     b"MIME-Version: 2.0 (really)",
     b"Subject:\r\n\tempty first line",

@@ -1,0 +1,101 @@
+"""One copy, twice: as it lies on the provider's disk, and as its owner reads it."""
+
+import re
+from email import message_from_bytes
+from email.message import EmailMessage, Message
+from email.policy import default
+
+from rich.console import Console, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from demo.evidence import Copy
+from demo.mails import Mail
+
+_OUTSIDE = ("From", "To", "Subject", "Keywords", "Date", "Letterlock-Header")
+_INSIDE = ("From", "To", "Subject", "Keywords")
+_CIPHERTEXT_LINES = 3
+_ARMOR = re.compile(r"-----BEGIN PGP MESSAGE-----\r?\n(?:\w+:.*\r?\n)*\r?\n(?P<lines>[^-]*)")
+
+
+def both_sides(console: Console, mail: Mail, copy: Copy) -> RenderableType:
+    """Return the two views of `copy`, side by side."""
+    return beside(
+        console,
+        ("on the provider's disk", on_disk(copy.stored)),
+        (f"what {first_name(copy.owner.address)} reads", as_read(mail, copy)),
+    )
+
+
+def beside(console: Console, disk: tuple[str, Text], reader: tuple[str, Text]) -> RenderableType:
+    """Return two panels of the same height, each with a title."""
+    width = console.width // 2
+    options = console.options.update(width=width - 4)
+    height = 2 + max(len(console.render_lines(text, options)) for _, text in (disk, reader))
+    grid = Table.grid(expand=True)
+    grid.add_column(width=width)
+    grid.add_column(width=console.width - width)
+    panels = [
+        Panel(text, title=title, title_align="left", border_style=style, height=height)
+        for (title, text), style in ((disk, "yellow"), (reader, "green"))
+    ]
+    grid.add_row(*panels)
+    return grid
+
+
+def on_disk(stored: bytes) -> Text:
+    """Return what a thief sees: the fields that people look at, and the beginning of the rest."""
+    text = Text(overflow="ellipsis", no_wrap=True)
+    _fields(text, message_from_bytes(stored), _OUTSIDE)
+    armor = _ARMOR.search(stored.decode(errors="replace"))
+    if armor is None:
+        # Not what was promised, and so to be seen.
+        body = stored.replace(b"\r\n", b"\n").partition(b"\n\n")[2]
+        text.append("\n" + body.decode(errors="replace").rstrip(), style="red")
+        return text
+    lines = armor["lines"].split()
+    text.append("\n-----BEGIN PGP MESSAGE-----\n", style="yellow")
+    text.append("\n".join(lines[:_CIPHERTEXT_LINES]), style="yellow")
+    more = len(lines) - _CIPHERTEXT_LINES
+    if more > 0:
+        text.append(f"\n… and {more} more lines of this kind", style="dim")
+    return text
+
+
+def as_read(mail: Mail, copy: Copy) -> Text:
+    """Return what a mail program shows after it has decrypted."""
+    if copy.original is None:
+        return Text("Nothing that this owner's key could open.", style="red")
+    message = message_from_bytes(copy.original, policy=default)
+    text = Text(overflow="fold")
+    _fields(text, message, _INSIDE)
+    text.append("\n")
+    if mail.arrives_encrypted:
+        inner = message_from_bytes(copy.inner or b"", policy=default)
+        text.append(_content(inner))
+        text.append("\n\n(she opens what Clara encrypted)", style="dim")
+        return text
+    body = message.get_body(("plain",))
+    text.append(_content(body) if body is not None else "")
+    for part in message.iter_attachments():
+        size = len(part.get_payload(decode=True))
+        text.append(f"\n\nAttachment: {part.get_filename()}, {size:,} octets\n", style="bold")
+        text.append("\n".join(_content(part).splitlines()[:2]) + "\n…", style="dim")
+    return text
+
+
+def first_name(address: str) -> str:
+    """Return how the demo calls the owner of `address`."""
+    return address.partition("@")[0].capitalize()
+
+
+def _content(part: EmailMessage) -> str:
+    return str(part.get_content()).replace("\r\n", "\n").rstrip()
+
+
+def _fields(text: Text, message: Message, names: tuple[str, ...]) -> None:
+    for name in names:
+        if (value := message[name]) is not None:
+            text.append(f"{name}: ", style="bold")
+            text.append(" ".join(str(value).split()) + "\n")

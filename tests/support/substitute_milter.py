@@ -1,0 +1,87 @@
+"""A milter that is not the product: its own session, with something in it that goes wrong.
+
+`substitute_milter.py --config FILE --wrong WHAT`. WHAT is where an exception is raised,
+or `leak`: then every seventh message is passed in clear, for the test of the tests.
+"""
+
+import argparse
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from letterlock import assembly, listener, log, metrics, session
+from letterlock.config import Config, load
+from letterlock.gateway import Gateway, Verdict
+from letterlock.transaction import Transaction
+
+CANARY = "canaryexception5f0c11"
+LEAK_EVERY = 7
+
+
+def wrong(*arguments: object, **_: object) -> NoReturn:
+    """Raise what nobody expects, with a text that must not be logged."""
+    raise RuntimeError(f"{CANARY} {arguments!r}")
+
+
+class Leaking:
+    """Has the gateway pass some messages as they are."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._numbers = itertools.count(1)
+        self._end = gateway.end_of_message
+
+    def end_of_message(self, transaction: Transaction) -> Verdict:
+        """Forget the verdict now and then."""
+        verdict = self._end(transaction)
+        if next(self._numbers) % LEAK_EVERY:
+            return verdict
+        return Verdict(verdict.treated)
+
+
+def break_it(gateway: Gateway, what: str) -> None:
+    """Put the fault in."""
+    gateway_s: Any = gateway
+    session_s: Any = session
+    places: dict[str, Callable[[], None]] = {
+        "mail": lambda: setattr(session_s, "Envelope", _WithRaisingFromMilter),
+        "rcpt": lambda: setattr(gateway_s, "recipient", wrong),
+        "header": lambda: setattr(session_s, "HeaderField", _WithRaisingFromMilter),
+        "eoh": lambda: setattr(gateway_s, "end_of_header", wrong),
+        "body": lambda: setattr(gateway_s, "body", wrong),
+        "eom": lambda: setattr(gateway_s, "end_of_message", wrong),
+        "accepted": lambda: setattr(gateway_s, "accepted", wrong),
+        "apply": lambda: setattr(session_s.Session, "replacebody", wrong),
+        "discard": lambda: setattr(Transaction, "discard", wrong),
+        "leak": lambda: setattr(gateway_s, "end_of_message", Leaking(gateway).end_of_message),
+        "nothing": lambda: None,
+    }
+    places[what]()
+
+
+class _WithRaisingFromMilter:
+    from_milter = staticmethod(wrong)
+
+
+def serve(config: Config, what: str) -> None:
+    """Serve in this one process until killed."""
+    metrics.declare()
+    gateway = assembly.gateway(config)
+    break_it(gateway, what)
+    with listener.listening_socket(config) as listening:
+        session.serve(gateway, session.Counting(), listening.fileno(), assembly.IDLE_SECONDS)
+
+
+def main() -> None:
+    """Read the arguments."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--wrong", default="nothing")
+    arguments = parser.parse_args()
+    log.set_up()
+    serve(load(arguments.config), arguments.wrong)
+
+
+if __name__ == "__main__":
+    main()

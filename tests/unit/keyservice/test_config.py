@@ -1,0 +1,121 @@
+"""The configuration: documented by its example, refused when something is wrong."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from keyservice import config, policy
+from keyservice.config import Config, load, read_secret
+from keyservice.errors import ConfigError
+from keyservice.wire import MailboxPolicy
+
+EXAMPLE = Path(config.__file__).parents[1] / "keyservice.toml"
+
+
+def written(directory: Path, text: str) -> Path:
+    """Return a file with `text`."""
+    path = directory / "keyservice.toml"
+    path.write_text(text)
+    return path
+
+
+def uncommented() -> str:
+    """Return the example with every option, and the one domain, switched on."""
+    text = re.sub(r"^#(?=[a-z_]+ = |\[domains)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
+    return text
+
+
+def test_the_example_shows_every_option_with_its_default(tmp_path: Path) -> None:
+    """Removing all the # changes nothing, and no option is missing."""
+    loaded = load(written(tmp_path, uncommented()))
+
+    assert Config() == load(EXAMPLE)
+    assert Config() == msgspec.structs.replace(loaded, domains={})
+    assert MailboxPolicy() == policy.parse(loaded.domains["example.org"].settings)
+    assert set(policy.SETTINGS) == set(loaded.domains["example.org"].settings)
+
+
+def test_every_option_has_its_four_parts() -> None:
+    """What for, caveat, example, default."""
+    for block in re.split(r"\n\n", EXAMPLE.read_text()):
+        for option in re.findall(r"^#([a-z_]+) = ", block, re.MULTILINE):
+            lines = block.splitlines()
+            assert re.search(rf"^# Example: {option} = ", block, re.MULTILINE), option
+            assert "# Default:" == lines[-2]
+            assert len(lines) >= 5, option
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("sockets", 'sockets = "/x"'),
+        ("ttl", "[redis]\nttl = 3"),
+        ("socket", 'socket = "relative"'),
+        ("tcp", 'tcp = "192.0.2.1:80"'),
+        ("metrics", 'metrics = "0.0.0.0:80"'),
+        ("metrics", 'metrics = "127.0.0.1:high"'),
+        ("example.org", '[domains."example.org"]\nwithout_certificate = "plaintext"'),
+        ("example.org", '[domains."example.org"]\nkeep_outside = ["Content-Type"]'),
+        ("Example.ORG", '[domains."Example.ORG"]'),
+        ("exa mple", '[domains."exa mple"]'),
+        ("header", '[domains."example.org"]\nheader = "x"'),
+        ("toml", "socket = "),
+    ],
+)
+def test_a_bad_option_is_named(tmp_path: Path, key: str, text: str) -> None:
+    """The operator reads which one."""
+    with pytest.raises(ConfigError, match=re.escape(key)):
+        load(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("content", "mode"), [(None, 0), (b"short\n", 0o600), (b"s" * 40, 0o604), (b"s" * 40, 0o602)]
+)
+def test_a_secret_must_be_there_long_and_secret(
+    tmp_path: Path, content: bytes | None, mode: int
+) -> None:
+    """Its key is named, its content is not."""
+    path = tmp_path / "cache.key"
+    if content is not None:
+        path.write_bytes(content)
+        path.chmod(mode)
+    settings = Config(redis=config.RedisSection(secret_file=str(path)))
+
+    with pytest.raises(ConfigError, match=r"redis\.secret_file") as caught:
+        read_secret(settings)
+
+    assert "sssss" not in str(caught.value)
+
+
+def test_the_secret_is_read_without_its_line_end(tmp_path: Path) -> None:
+    """So that the milter, which does the same, signs alike."""
+    path = tmp_path / "cache.key"
+    path.write_bytes(b"s" * 40 + b"\r\n")
+    path.chmod(0o640)
+
+    assert b"s" * 40 == read_secret(Config(redis=config.RedisSection(secret_file=str(path))))
+
+
+@pytest.mark.parametrize("text", ['sockets = "/x"', '[redis]\nsecret_file = "/nowhere"'])
+def test_a_bad_configuration_ends_in_status_78(tmp_path: Path, text: str) -> None:
+    """EX_CONFIG and one line on stderr."""
+    path = written(tmp_path, text)
+    command = [sys.executable, "-m", "keyservice", "--check", "--config", str(path)]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (78, 1) == (done.returncode, len(done.stderr.splitlines()))
+
+
+def test_check_says_nothing_about_a_good_one(tmp_path: Path) -> None:
+    """And starts nothing."""
+    path = written(tmp_path, '[redis]\nurl = ""')
+    command = [sys.executable, "-m", "keyservice", "--check", "--config", str(path)]
+
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+
+    assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
