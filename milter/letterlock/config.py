@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 
 from letterlock.errors import ConfigError
+from letterlock.own_fields import Marker, UnprintableField
 
 SECRET_OCTETS_MIN = 32
 """HMAC-SHA256 wants a key as long as its output (RFC 2104 §3)."""
@@ -106,6 +107,10 @@ def _require_sound(config: Config) -> None:
     # The re-entry port takes mail without a milter: what goes there must not leave the host.
     if host not in ("127.0.0.1", "::1", "localhost"):
         raise ConfigError("postfix.reentry: must be a loopback address")
+    try:
+        Marker(config.name, "0" * 40)
+    except UnprintableField:
+        raise ConfigError("authserv_id: letters, digits, dots, dashes and underscores") from None
     kind, colon, rest = config.socket.partition(":")
     if kind not in ("unix", "inet") or not colon or not rest:
         raise ConfigError("socket: expected unix:PATH or inet:HOST:PORT")

@@ -2,7 +2,7 @@
 
 A policy is a function of the name (lower case) and the unfolded body of a Non-Structural
 Header Field; it returns the body to show outside, or None to show no such field.
-`hcp_baseline` is RFC 9788 §3.2.1, `hcp_shy` is §3.2.2, `hcp_all` is ours (§3.4).
+`hcp_baseline` is RFC 9788 §3.2.1, `hcp_shy` is §3.2.2, `hcp_all` is ours (§3.4.1).
 """
 
 import re
@@ -29,7 +29,7 @@ _REMOVED = frozenset(
         # gossip is for encrypted payloads only.
         b"autocrypt",
         b"autocrypt-gossip",
-        # Only for payloads marked hp="cipher" (RFC 9788 §2.2).
+        # Only for payloads marked hp="cipher" (RFC 9788 §2.2, §4.2).
         b"hp-outer",
         # Copies of the Subject, which no policy could mean to leave.
         b"thread-topic",

@@ -78,7 +78,7 @@ def inexact(section: HeaderSection) -> Inexact | None:
 
 
 def is_structural(key: bytes) -> bool:
-    """Whether `key` names a Structural Header Field (RFC 9787 §1.1)."""
+    """Whether `key` names a Structural Header Field (RFC 9787 §1.1.1)."""
     return key.startswith(b"content-") or key == b"mime-version"
 
 
@@ -176,7 +176,7 @@ def _end_section(section: HeaderSection, edited: _Edited) -> None:
 
 def _repeated(section: HeaderSection) -> bytes:
     return b"".join(
-        # HP-Outer has no meaning without hp="cipher" (RFC 9788 §2.2).
+        # HP-Outer has no meaning without hp="cipher" (RFC 9788 §2.2, §4.2).
         _clean(field) + (field.line_end or CRLF)
         for field in section.fields
         if not is_structural(field.key) and field.key != b"hp-outer"

@@ -20,7 +20,7 @@ TRY_LATER = SMTPReply(451, "4.3.0", "Temporary system problem, try again later")
 """RFC 3463 §3.4: something of ours did not work; nothing was stored."""
 
 # RFC 3463 §3.8, X.7.5: "necessary information such as key was not available".
-# X.7.13, which one might think of, is a disabled mailbox (RFC 5248 registry).
+# X.7.13, which one might think of, is a disabled account (RFC 5248 §2.4).
 CERTIFICATE_NEEDED = SMTPReply(
     450, "4.7.5", "Mailbox has no usable certificate to encrypt your mail to yet, try again later"
 )

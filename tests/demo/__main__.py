@@ -5,10 +5,10 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-import redis
 from rich.console import Console
 
 from demo import counters, thief
@@ -18,27 +18,27 @@ from demo.promises import Evidence, Promise, judge
 from demo.show import Narrator
 from keyservice.mailbox import Mailbox
 from keyservice.operator_client import ServiceRefused, ServiceUnavailable
-from stack import NotReady, Owner, Stack, redis_server
+from stack import NotReady, Owner, Stack
 
 COLUMNS_MIN, COLUMNS_MAX = 80, 110
 ENDED_BY = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 """Exit status for each signal, as a shell reports it."""
 
-NOT_RUN = (NotReady, ServiceUnavailable, ServiceRefused, redis.RedisError, OSError)
+NOT_RUN = (NotReady, ServiceUnavailable, ServiceRefused, OSError)
 """Something of the stack failed, not a promise about mail."""
 
 
-def main(**settings: object) -> int:
-    """Run the demo; return the exit status. `settings`: of the stack, for its sabotage."""
-    for number in ENDED_BY:
-        signal.signal(number, lambda number, _: sys.exit(ENDED_BY[number]))
+def main(stack_in: Callable[[Path], Stack] = Stack) -> int:
+    """Run the demo; return the exit status. `stack_in`: for tests, to break something."""
+    for number, status in ENDED_BY.items():
+        signal.signal(number, lambda *_, status=status: sys.exit(status))
     console = _console()
     narrator = Narrator(console)
     directory = Path(tempfile.mkdtemp(prefix="letterlock-demo-", dir="/tmp"))
     left = None
     resources = ExitStack()
     try:
-        promises = _run(console, narrator, resources, Stack(directory, **settings))
+        promises = _run(console, narrator, resources, stack_in(directory))
         left = None if all(promise.is_kept for promise in promises) else directory
     except NOT_RUN as error:
         left = directory
@@ -54,9 +54,7 @@ def main(**settings: object) -> int:
     return 0 if left is None else 1
 
 
-def _run(
-    console: Console, narrator: Narrator, resources: ExitStack, stack: Stack
-) -> list[Promise]:
+def _run(console: Console, narrator: Narrator, resources: ExitStack, stack: Stack) -> list[Promise]:
     began = time.monotonic()
     narrator.introduction()
     with console.status("Starting five daemons …"):
@@ -78,9 +76,7 @@ def _run(
     return promises
 
 
-def _evidence(
-    console: Console, narrator: Narrator, stack: Stack, owners: list[Owner]
-) -> Evidence:
+def _evidence(console: Console, narrator: Narrator, stack: Stack, owners: list[Owner]) -> Evidence:
     mails = six_mails(owners[0])
     deliveries = []
     for number, mail in enumerate(mails, 1):
@@ -89,10 +85,8 @@ def _evidence(
         narrator.delivery(number, len(mails), deliveries[-1])
     with console.status("Searching the disk …"):
         stack.wait_until_queue_is_empty()
-        with redis.Redis.from_url(redis_server.url(stack.layout)) as client:
-            client.save()
         words = [word for mail in mails for word in mail.secrets]
-        searched = tuple(thief.search(stack.layout, words))
+        searched = tuple(thief.search(stack, words))
     narrator.thief(searched, words)
     counts = counters.read(stack, mails, owners)
     narrator.counters(counts)

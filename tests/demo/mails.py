@@ -25,7 +25,7 @@ class Mail:
 
     to: tuple[str, ...]
     secrets: tuple[str, ...]
-    """Words that stand in it and nowhere else; the last resort of a thief's search."""
+    """Words that stand in it and nowhere else in the stack."""
 
     options: tuple[str, ...] = ()
     """Of the SMTP command MAIL."""

@@ -2,7 +2,7 @@
 
 import re
 from email import message_from_bytes
-from email.message import EmailMessage, Message
+from email.message import Message, MIMEPart
 from email.policy import default
 
 from rich.console import Console, RenderableType
@@ -90,7 +90,7 @@ def first_name(address: str) -> str:
     return address.partition("@")[0].capitalize()
 
 
-def _content(part: EmailMessage) -> str:
+def _content(part: MIMEPart) -> str:
     return str(part.get_content()).replace("\r\n", "\n").rstrip()
 
 

@@ -10,7 +10,6 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from demo import thief
 from demo.evidence import Copy, Delivery
 from demo.mails import ALICE, BOB, ZOE, Mail
 from demo.panels import beside, both_sides, first_name
@@ -97,8 +96,8 @@ class Narrator:
         self._say(
             f"The thief has every file of the server and looks for {len(words)} words that stand "
             "in the six mails and nowhere else: in subjects, texts, the attachment and its name. "
-            f"Each word is looked for in {len(thief.SPELLINGS)} spellings: "
-            f"{', '.join(thief.SPELLINGS)}."
+            "Each is looked for as it is and in every encoding that mail and databases use: "
+            "base64, quoted-printable, UTF-16, hexadecimal."
         )
         table = _table("", "Place", "Files", "Size", "Words found")
         for column in table.columns[2:]:
@@ -196,7 +195,7 @@ def _kept(number: int, seconds: float) -> Panel:
         f"All {number} promises were kept, in {seconds:.0f} seconds.\n\n"
         "[bold]Where to go next[/bold]\n"
         "  README.md          set it up beside your own Postfix, and what it does not protect\n"
-        "  docs/format.md     what a stored mail looks like, and how to open it without Letterlock\n"
+        "  docs/format.md     what a stored mail looks like; how to open it without Letterlock\n"
         "  ./dev up DIR       the same mail server, to play with until ./dev down DIR",
         border_style="green",
         padding=(1, 2),
@@ -209,7 +208,9 @@ def _broken(promises: Sequence[Promise]) -> Panel:
         text.append(f"{promise.text}\n", style="bold")
         text.append("".join(f"  {reason}\n" for reason in promise.broken))
     text.rstrip()
-    title = "1 promise was broken" if len(promises) == 1 else f"{len(promises)} promises were broken"
+    title = (
+        "1 promise was broken" if len(promises) == 1 else f"{len(promises)} promises were broken"
+    )
     return Panel(text, title=title, border_style="red", padding=(1, 2))
 
 

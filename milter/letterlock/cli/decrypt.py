@@ -1,6 +1,5 @@
 """`letterlock decrypt`: for the owner of a mailbox, on the machine that has the secret key."""
 
-import base64
 import re
 import subprocess
 import sys
@@ -8,8 +7,8 @@ from typing import BinaryIO
 
 import click
 
-from letterlock.message import CRLF, HeaderSection, split
-from letterlock.restore import NotOurs, restore
+from letterlock.message import CRLF, split
+from letterlock.restore import NotOurs, Restored, encrypted_header, restore
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
@@ -24,12 +23,9 @@ def decrypt(message: BinaryIO, original: bool, gpg: str) -> None:
     Without --original what was encrypted is printed as it is: the message, its header
     section marked for mail clients.
     """
-    payload = _payload(message.read(), gpg)
-    if not original:
-        sys.stdout.buffer.write(payload)
-        return
     try:
-        restored = restore(payload)
+        payload = _payload(message.read(), gpg)
+        restored = restore(payload) if original else Restored(payload, exact=True, why_not=None)
     except NotOurs as error:
         raise click.ClickException(str(error)) from None
     if not restored.exact:
@@ -40,15 +36,8 @@ def decrypt(message: BinaryIO, original: bool, gpg: str) -> None:
 def _payload(stored: bytes, gpg: str) -> bytes:
     # Mail stores write LF; what was received, and what was encrypted, had CRLF.
     section, body = split(_BARE_LF.sub(CRLF, stored))
-    if kept := _encrypted_header(section):
-        return _run(gpg, kept) + body
-    return _run(gpg, body)
-
-
-def _encrypted_header(section: HeaderSection) -> bytes | None:
-    """Return the encrypted header section of mail whose body arrived encrypted."""
-    fields = section.named(b"letterlock-header")
-    return base64.b64decode(fields[0].unfolded) if fields else None
+    kept = encrypted_header(section)
+    return _run(gpg, body) if kept is None else _run(gpg, kept) + body
 
 
 def _run(gpg: str, encrypted: bytes) -> bytes:

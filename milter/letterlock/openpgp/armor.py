@@ -76,7 +76,7 @@ class Armor:
 
 
 def _lines(octets: memoryview) -> bytes:
-    """Return `octets`, a whole number of lines, in radix-64 (RFC 9580 §6.3)."""
+    """Return `octets`, a whole number of lines, in radix-64 (RFC 9580 §6)."""
     starts = range(0, len(octets), _BLOCK_OCTETS)
     blocks = [_block(octets[start : start + _BLOCK_OCTETS]) for start in starts]
     return b"\r\n".join([*blocks, b""])

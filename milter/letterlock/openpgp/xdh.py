@@ -63,6 +63,6 @@ class X448Key:
 
 
 def _wrapped(kek: bytes, session_key: SessionKey, version: SEIPDVersion) -> bytes:
-    # The cipher's ID stays outside the wrapping, so it may only be AES here: §5.1.6.
+    # The cipher's ID stays outside the wrapping, so it may only be AES here: §5.1.6, §5.1.7.
     fields = algorithm_octet(version) + aes_key_wrap(kek, session_key.octets)
     return bytes([len(fields)]) + fields

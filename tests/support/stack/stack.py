@@ -146,6 +146,12 @@ class Stack:
         recipients = [to] if isinstance(to, str) else list(to)
         return smtp.send(self.layout.address("smtp"), message, recipients, sender, options)
 
+    def sendmail(self, message: bytes, to: str, sender: str = "daemon@mx.example.test") -> None:
+        """Hand `message` to sendmail(1), as a program on the mail host would."""
+        etc = str(self.layout.postfix / "etc")
+        command = ["/usr/sbin/sendmail", "-C", etc, "-i", "-f", sender, "--", to]
+        subprocess.run(command, input=message.replace(b"\r\n", b"\n"), check=True)
+
     def enrol(self, address: str, certificate: bytes) -> None:
         """Have `certificate` used for `address` from now on."""
         self.operator.enrol(Mailbox.parse(address), certificate)

@@ -44,6 +44,7 @@ def _names(options: dict) -> list[str]:
         ("socket", 'socket = "/run/x"'),
         ("socket", 'socket = "inet:somewhere"'),
         ("workers", "workers = 0"),
+        ("authserv_id", 'authserv_id = "two words"'),
         ("metrics", 'metrics = "9464"'),
         ("postfix.reentry", '[postfix]\nreentry = "192.0.2.1:10027"'),
         ("keyservice.deadline_seconds", "[keyservice]\ndeadline_seconds = 0.0"),
