@@ -44,7 +44,8 @@ _FIELD_NAME = re.compile(r"[!-9;-~]+")
 
 _DATE_TIME = re.compile(
     rb"(?:[A-Z][a-z]{2}[ \t]*,[ \t]*)?\d{1,2}[ \t]+[A-Z][a-z]{2}[ \t]+[1-9]\d{3}[ \t]+"
-    rb"\d\d:\d\d(?::\d\d)?[ \t]+(?:[+-]\d{4}|UT|GMT|[ECMP][SD]T)(?:[ \t]+\([ -~]*\))?"
+    rb"\d\d:\d\d(?::\d\d)?[ \t]+(?:[+-]\d{4}|UT|GMT|[ECMP][SD]T)(?:[ \t]+\([ -~]*\))?",
+    re.IGNORECASE,
 )
 """RFC 5322 §3.3, and the zones of §4.3 that mean something; in lines without folds."""
 

@@ -19,7 +19,7 @@ import Milter
 
 from letterlock import log, metrics
 from letterlock.envelope import Envelope, ForwardPath
-from letterlock.errors import CallbackOrder, LetterlockError, NotNegotiated
+from letterlock.errors import CallbackOrder, LetterlockError, MailboxMalformed, NotNegotiated
 from letterlock.gateway import Gateway, Refused, Verdict
 from letterlock.message import HeaderField
 from letterlock.reply import TRY_LATER, SMTPReply
@@ -85,6 +85,11 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter is untyped
         """RCPT: the one callback before the end that answers."""
         try:
             self._recipient(argument, *parameters)
+        except MailboxMalformed as error:
+            # As below. One address that is none must not bounce the others' mail.
+            metrics.FAILURES.labels(error.reason).inc()
+            log.failure("recipient_refused", reason=error.reason, detail=str(error))
+            return self._reply(error.reply)
         except Refused as refused:
             # This recipient only; the transaction goes on for the others.
             metrics.MESSAGES.labels(
@@ -163,7 +168,7 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter is untyped
             with metrics.PHASE_SECONDS.labels("rcpt").time():
                 path = ForwardPath.from_milter(argument, *parameters)
                 self._gateway.recipient(self._running(), path)
-        except Refused:
+        except (Refused, MailboxMalformed):
             raise
         except LetterlockError as error:
             self.fail(error.reply, error.reason, {"detail": str(error)})
@@ -191,11 +196,13 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter is untyped
         self.setreply(str(reply.code), reply.enhanced, reply.text)
         return int(Milter.TEMPFAIL if reply.code < 500 else Milter.REJECT)
 
-    def _reset(self) -> None:
-        if self._transaction is not None:
-            self._transaction.discard()
-        self._transaction = None
-        self._failure = None
+    @_guarded
+    def _reset(self) -> int:
+        ended, self._transaction, self._failure = self._transaction, None, None
+        if ended is not None:
+            # Writes what is still buffered, so a full disk may show here of all places.
+            ended.discard()
+        return int(Milter.CONTINUE)
 
 
 class Counting:

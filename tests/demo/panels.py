@@ -55,8 +55,8 @@ def on_disk(stored: bytes) -> Text:
         text.append("\n" + body.decode(errors="replace").rstrip(), style="red")
         return text
     lines = armor["lines"].split()
-    text.append("\n-----BEGIN PGP MESSAGE-----\n", style="yellow")
-    text.append("\n".join(lines[:_CIPHERTEXT_LINES]), style="yellow")
+    text.append("\n-----BEGIN PGP MESSAGE-----\n")
+    text.append("\n".join(lines[:_CIPHERTEXT_LINES]))
     more = len(lines) - _CIPHERTEXT_LINES
     if more > 0:
         text.append(f"\n… and {more} more lines of this kind", style="dim")

@@ -19,10 +19,10 @@ from stack import Owner
 
 _DAEMONS = (
     ("Postfix", "takes mail from the outside world"),
-    ("Letterlock milter", "encrypts each mail on its way in (a milter is a filter for Postfix)"),
-    ("Letterlock key service", "knows whose mail is to be encrypted with which certificate"),
+    ("Letterlock milter", "encrypts each mail on its way in (milter: mail filter)"),
+    ("Letterlock key service", "knows which certificate belongs to which mailbox"),
     ("Redis", "remembers its answers, so that they come fast"),
-    ("Dovecot", "stores the mail and hands it to its owner's mail program"),
+    ("Dovecot", "stores the mail; owners fetch it there"),
 )
 
 
@@ -48,6 +48,7 @@ class Narrator:
                 padding=(1, 2),
             )
         )
+        self._console.print()
 
     def daemons(self) -> None:
         """List what runs."""
@@ -154,7 +155,7 @@ class Narrator:
         )
 
     def _refusal(self, delivery: Delivery) -> None:
-        disk = Text("Nothing. No file, no entry in the queue.", style="yellow")
+        disk = Text("Nothing. No file, no entry in the queue.")
         if not delivery.reply:
             disk = Text("The mail. It was taken without encryption.", style="red")
         told = Text(delivery.reply or "250 Ok", style="bold")
@@ -164,9 +165,9 @@ class Narrator:
         )
         sides = ("on the provider's disk", disk), ("what the sender's server is told", told)
         self._console.print(beside(self._console, *sides))
+        self._console.print()
 
     def _heading(self, text: str) -> None:
-        self._console.print()
         self._console.print(Rule(Text(text, style="bold cyan"), align="left", style="cyan"))
 
     def _say(self, text: str) -> None:

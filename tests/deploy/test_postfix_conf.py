@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from letterlock import postfix
-from letterlock.postfix_rules import Expected, Severity, findings
+from letterlock.postfix_findings import Expected, Severity
+from letterlock.postfix_rules import findings
 from stack.postfix import FRAGMENTS, age, fragment, merged
 
 REENTRY = "127.0.0.1:10027"

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
+
 from fake_keyservice import MemoryOwner
 from milter_process import MilterProcess
 from milterproto import CHUNK_OCTETS, MilterClient

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Iterator
 
-import milterproto as mp
 import pytest
+
+import milterproto as mp
 import substitute_milter
 from fake_keyservice import MemoryOwner
 from milter_process import SUPPORT, MilterProcess

@@ -6,7 +6,8 @@ import click
 import msgspec
 
 from letterlock import postfix
-from letterlock.postfix_rules import Expected, Finding, Severity, findings
+from letterlock.postfix_findings import Expected, Finding, Severity
+from letterlock.postfix_rules import findings
 
 EXIT_BREACH = 1
 EXIT_UNREADABLE = 2

@@ -31,6 +31,9 @@ _HASHES = {8: "sha256", 9: "sha384", 10: "sha512"}
 _KEK_OCTETS = {7: 16, 8: 24, 9: 32}
 """AES-128, AES-192, AES-256 (RFC 9580 §9.3)."""
 
+_KDF_BY_KEY_SIZE = {256: (8, 7), 384: (9, 8), 512: (10, 9), 521: (10, 9)}
+"""What version 6 keys must say for a curve of so many bits (RFC 9580 §11.5.1)."""
+
 _ECDH = b"\x12"
 _PADDED_OCTETS = 40
 
@@ -66,6 +69,8 @@ class ECDHKey:
         kdf = fields.counted()
         if len(kdf) != 3:
             raise UnusableSubkey("ECDH KDF parameters of a form not known")
+        if version == 6 and tuple(kdf[1:]) != _KDF_BY_KEY_SIZE[_CURVES[oid]().key_size]:
+            raise UnusableSubkey("ECDH KDF parameters not those of a version 6 key")
         return cls(point, oid, kdf, fingerprint)
 
     def wrap(self, session_key: SessionKey, version: SEIPDVersion) -> bytes:

@@ -22,6 +22,6 @@ def algorithm_octet(version: SEIPDVersion) -> bytes:
 
 
 def with_checksum(session_key: SessionKey, version: SEIPDVersion) -> bytes:
-    """Return what RSA and ECDH encrypt (RFC 9580 §5.1.3, §11.5); the checksum spans the key only."""
+    """Return what RSA and ECDH encrypt (RFC 9580 §5.1.3, §11.5); the checksum is of the key."""
     checksum = sum(session_key.octets) % 65536
     return algorithm_octet(version) + session_key.octets + checksum.to_bytes(2, "big")

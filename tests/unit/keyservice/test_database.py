@@ -52,9 +52,9 @@ def test_it_is_durable_and_strict(database: Database) -> None:
 
 def test_an_error_undoes_all_of_a_transaction(database: Database) -> None:
     """Half an enrolment never happened."""
-    with pytest.raises(RuntimeError), database.writing() as connection:
-        connection.execute(insert(schema.mailbox).values(address="alice@example.org"))
-        raise RuntimeError
+    twice = insert(schema.mailbox).values(address="alice@example.org")
+    with pytest.raises(IntegrityError), database.writing() as connection:
+        [connection.execute(statement) for statement in (twice, twice)]
 
     with database.reading() as connection:
         assert [] == list(connection.execute(select(schema.mailbox)))

@@ -1,13 +1,13 @@
-"""Certificates come into use and go out of it; what is durable, what is remembered, what is told."""
+"""Certificates come into use and go out of it; what was once true is remembered."""
 
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certificates import gallery
 from prometheus_client import CollectorRegistry
 
+from certificates import gallery
 from keyservice.answers import Answers
 from keyservice.certificate import RefusalReason, RejectedCertificate
 from keyservice.config import DomainSection

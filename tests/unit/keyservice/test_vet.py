@@ -4,9 +4,9 @@ import time
 
 import pysequoia
 import pytest
-from certificates import ALICE, gallery, packet_groups, packet_tags
 from pysequoia.packet import Tag
 
+from certificates import ALICE, gallery, packet_groups, packet_tags
 from keyservice.certificate import Certificate, RefusalReason, RejectedCertificate, require_usable
 from keyservice.mailbox import Mailbox
 from keyservice.vet import vet

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from letterlock.cli.doctor import doctor
 from letterlock.postfix import MilterEntry, Settings, elements, milters
-from letterlock.postfix_rules import Expected, Finding, Severity, findings
+from letterlock.postfix_findings import Expected, Finding, Severity
+from letterlock.postfix_rules import findings
 
 OURS = "{ unix:letterlock/milter.sock, default_action=tempfail, connect_timeout=10s }"
 SOUND = {

@@ -126,6 +126,9 @@ REFUSED = {
     "x448 small order": body(26, bytes(56)),
     "kdf with SHA-1": ecdh(P256, curve_point("p256"), kdf=bytes([3, 1, 2, 7])),
     "kdf with 3DES": ecdh(P256, curve_point("p256"), kdf=bytes([3, 1, 8, 2])),
+    "kdf of another curve in a version 6 key": ecdh(
+        P256, curve_point("p256"), kdf=bytes([3, 1, 10, 9]), version=6
+    ),
     "kdf reserved": ecdh(P256, curve_point("p256"), kdf=bytes([3, 2, 8, 7])),
     "kdf longer": ecdh(P256, curve_point("p256"), kdf=bytes([4, 1, 8, 7, 0])),
 }

@@ -1,0 +1,115 @@
+"""`letterlock enrol|withdraw|list|explain|policy`: what the operator types and reads."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from certificates import gallery
+from keyservice_process import KeyServiceProcess
+from letterlock.cli import main
+
+ALICE = "alice@example.org"
+
+
+def letterlock(*arguments: str, service: str, stdin: bytes = b"") -> Result:
+    """Run the command."""
+    return CliRunner(env={"LETTERLOCK_KEYSERVICE": service, "COLUMNS": "160"}).invoke(
+        main, arguments, input=stdin, catch_exceptions=False
+    )
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real key service for example.org."""
+    with KeyServiceProcess(tmp_path_factory.mktemp("k")) as process:
+        yield process.url
+
+
+def test_a_certificate_from_enrolment_to_withdrawal(service: str, tmp_path: Path) -> None:
+    """From a file or stdin; each command says what it did."""
+    path = tmp_path / "alice.asc"
+    path.write_bytes(gallery()["alice_armored"])
+    enrolled = letterlock("enrol", ALICE, str(path), "--json", service=service)
+    fingerprint = json.loads(enrolled.stdout)["fingerprint"]
+    again = letterlock("enrol", ALICE, "-", service=service, stdin=gallery()["alice"])
+
+    listed = letterlock("list", service=service)
+    explained = letterlock("explain", ALICE, service=service)
+    withdrawn = letterlock("withdraw", ALICE, service=service)
+
+    for result in (enrolled, again, listed, explained, withdrawn):
+        assert 0 == result.exit_code
+        assert fingerprint in result.stdout
+    assert "certificate in use" in explained.stdout
+    assert "never plaintext" in explained.stdout
+    explanation = json.loads(letterlock("explain", ALICE, "--json", service=service).stdout)
+    assert ("not_found", True) == (explanation["outcome"], explanation["had_certificate"])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("bob", "foreign_mailbox"), ("alice_secret", "secret_key"), ("expired", "expired")],
+)
+def test_a_refusal_is_one_line_with_the_reason(service: str, name: str, reason: str) -> None:
+    """On stderr, exit status 1, nothing on stdout."""
+    result = letterlock("enrol", ALICE, "-", service=service, stdin=gallery()[name])
+
+    assert (1, "") == (result.exit_code, result.stdout)
+    assert result.stderr.startswith(f"letterlock: refused ({reason}): ")
+    assert 1 == len(result.stderr.splitlines())
+
+
+def test_policy_is_set_shown_and_unset(service: str) -> None:
+    """And each setting says who decided it."""
+    address = "carol@example.org"
+    settings = ("header_policy=hcp_all", "keep_outside=X-Spam-Flag, List-Id")
+    changed = letterlock("policy", "set", address, *settings, "--json", service=service)
+    shown = letterlock("policy", "show", address, service=service)
+    unset = letterlock("policy", "unset", address, "header_policy", "--json", service=service)
+
+    view = json.loads(changed.stdout)
+    assert ("hcp_all", ["X-Spam-Flag", "List-Id"]) == (
+        view["policy"]["header_policy"],
+        view["policy"]["keep_outside"],
+    )
+    assert "X-Spam-Flag, List-Id" in shown.stdout
+    assert "default" == json.loads(unset.stdout)["sources"]["header_policy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("withdraw", "nobody"), 2),
+        (("policy", "set", ALICE, "header_policy"), 2),
+        (("policy", "set", ALICE, "colour=red"), 2),
+        (("policy", "unset", ALICE, "colour"), 2),
+        (("enrol", ALICE, "/nowhere"), 2),
+        (("policy", "set", ALICE, "header_policy=none"), 1),
+        (("policy", "show", "alice@example.net"), 1),
+        (("withdraw", "dave@example.org"), 1),
+    ],
+)
+def test_mistakes_have_an_exit_status(
+    service: str, arguments: tuple[str, ...], status: int
+) -> None:
+    """2: the arguments are wrong; 1: the service said no."""
+    result = letterlock(*arguments, service=service)
+
+    assert (status, "") == (result.exit_code, result.stdout)
+    assert result.stderr
+
+
+@pytest.mark.parametrize("service_url", ["unix:/nowhere/k.sock", "http://127.0.0.1:1"])
+def test_a_service_that_is_not_there_is_status_69(service_url: str) -> None:
+    """EX_UNAVAILABLE, one line, no traceback."""
+    result = letterlock("list", "--service", service_url, service="")
+
+    assert (69, 1) == (result.exit_code, len(result.stderr.splitlines()))
+
+
+def test_a_malformed_service_is_a_usage_error() -> None:
+    """EX_USAGE."""
+    assert 64 == letterlock("list", service="somewhere").exit_code
