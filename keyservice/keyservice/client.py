@@ -121,14 +121,16 @@ class KeyServiceClient:
         clock: Callable[[], float] = time.time,
         observe: Observer = lambda _layer, _outcome, _seconds: None,
     ) -> None:
-        """Connect to nothing yet. Raises ValueError if a URL of `config` is malformed."""
+        """Connect to nothing yet. Raises ValueError if `config` makes no sense."""
+        if config.redis_url and not config.secret:
+            raise ValueError("Redis without the secret that signs what is in it")
         self._endpoint = Endpoint.parse(config.service)
         self._deadline = config.deadline
         self._clock = clock
         self._observe = observe
         self._cache = (
             AnswerCache(connect(config.redis_url), config.secret, clock)
-            if config.redis_url and config.secret
+            if config.redis_url
             else None
         )
         self._circuit = Circuit(_SERVICE_COOLDOWN)

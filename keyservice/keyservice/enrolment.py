@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 
@@ -47,6 +48,9 @@ class Enrolments:
         self._answers = answers
         self._judge = judge
         self._clock = clock
+        # From reading what is stored of a certificate to storing what vetting made of it:
+        # two at once would lose what one of them learned, a revocation for example.
+        self._one_at_a_time = threading.Lock()
 
     def enrol(self, mailbox: Mailbox, octets: bytes) -> Enrolment:
         """Vet the certificate in `octets` and use it for `mailbox` from now on.
@@ -54,18 +58,19 @@ class Enrolments:
         Raises RejectedCertificate, after writing down the refusal; OutsideDomain.
         """
         self._answers.require_ours(mailbox)
-        try:
-            certificate, minimised = self._vet_with_history(octets)
-            require_usable(certificate, mailbox, self._clock())
-        except RejectedCertificate as rejected:
-            self._note_refusal(mailbox, rejected.refusal)
-            raise
-        now = int(self._clock())
-        with self._database.writing() as connection:
-            vet_at = _vet_at(certificate, now)
-            store.save_certificate(connection, certificate, minimised, now, vet_at)
-            replaced = ledger.bind(connection, mailbox, certificate.fingerprint, now)
-            affected = store.bound_mailboxes(connection, certificate.fingerprint)
+        with self._one_at_a_time:
+            try:
+                certificate, minimised = self._vet_with_history(octets)
+                require_usable(certificate, mailbox, self._clock())
+            except RejectedCertificate as rejected:
+                self._note_refusal(mailbox, rejected.refusal)
+                raise
+            now = int(self._clock())
+            with self._database.writing() as connection:
+                vet_at = _vet_at(certificate, now)
+                store.save_certificate(connection, certificate, minimised, now, vet_at)
+                replaced = ledger.bind(connection, mailbox, certificate.fingerprint, now)
+                affected = store.bound_mailboxes(connection, certificate.fingerprint)
         log.info("enrolled", extra={"mailbox": mailbox.key, "fingerprint": certificate.fingerprint})
         return Enrolment(
             mailbox=mailbox.key,
@@ -95,19 +100,21 @@ class Enrolments:
         """Vet up to `limit` certificates that are due; return how many were."""
         with self._database.reading() as connection:
             waiting = store.due(connection, int(self._clock()), limit)
-        for one in waiting:
-            self._vet_one_again(one)
+        for fingerprint in waiting:
+            with self._one_at_a_time:
+                self._vet_one_again(fingerprint)
         return len(waiting)
 
-    def _vet_one_again(self, one: store.DueCertificate) -> None:
+    def _vet_one_again(self, fingerprint: str) -> None:
+        with self._database.reading() as connection:
+            old, octets = store.certificate(connection, fingerprint)
         try:
-            certificate, octets = self._judge.vet(one.octets)
+            certificate, octets = self._judge.vet(octets)
         except RejectedCertificate as rejected:
             if rejected.refusal.reason in TRANSIENT:
-                self._put_off(one.certificate.fingerprint)
+                self._put_off(fingerprint)
                 return
-            certificate = msgspec.structs.replace(one.certificate, refusal=rejected.refusal)
-            octets = one.octets
+            certificate = msgspec.structs.replace(old, refusal=rejected.refusal)
         self._save(certificate, octets, EventKind.REVETTED)
 
     def _put_off(self, fingerprint: str) -> None:

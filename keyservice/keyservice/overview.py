@@ -62,6 +62,11 @@ class Overview:
         with self._database.reading() as connection:
             return report.states(connection, int(self._clock()))
 
+    def require_readable(self) -> None:
+        """Read something; raises what the database raises."""
+        with self._database.reading() as connection:
+            report.page(connection, "", 1)
+
     def _line(self, listed: report.Listed) -> EnrolledMailbox:
         standing = Standing(MailboxPolicy(), True, listed.certificate)
         answer = decide(listed.mailbox, standing, self._clock())

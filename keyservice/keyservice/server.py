@@ -86,7 +86,7 @@ def unset_policy(settings: MailboxSettings, mailbox: str, name: str) -> PolicyVi
 @get("/health", sync_to_thread=True)
 def health(overview: Overview) -> dict[str, str]:
     """Answer if the database can be read."""
-    overview.states()
+    overview.require_readable()
     return {"status": "ok"}
 
 

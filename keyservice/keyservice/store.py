@@ -27,14 +27,6 @@ class StoredMailbox(msgspec.Struct, frozen=True):
     settings: dict[str, object]
 
 
-class DueCertificate(msgspec.Struct, frozen=True):
-    """A certificate that should be vetted again."""
-
-    fingerprint: str
-    octets: bytes
-    certificate: Certificate
-
-
 def find(connection: Connection, mailbox: Mailbox) -> StoredMailbox | None:
     """Return what is stored about `mailbox`; its cost does not depend on their number."""
     m, b, c = schema.mailbox, schema.binding, schema.certificate
@@ -64,21 +56,21 @@ def octets_of(connection: Connection, fingerprint: str) -> bytes | None:
 
 
 def save_certificate(
-    connection: Connection, certificate: Certificate, octets: bytes, now: int, vet_at: int
+    connection: Connection, found: Certificate, octets: bytes, now: int, vet_at: int
 ) -> None:
     """Store what vetting found, in place of what it found before."""
-    found = {
+    columns = {
         "octets": octets,
-        "facts": _facts_encoder.encode(certificate),
-        "refusal": certificate.refusal.reason.value if certificate.refusal else None,
-        "not_after": certificate.not_after,
+        "facts": _facts_encoder.encode(found),
+        "refusal": found.refusal.reason.value if found.refusal else None,
+        "not_after": found.not_after,
         "vetted_at": now,
         "vet_at": vet_at,
     }
     connection.execute(
         insert(schema.certificate)
-        .values(fingerprint=certificate.fingerprint, **found)
-        .on_conflict_do_update(index_elements=["fingerprint"], set_=found)
+        .values(fingerprint=found.fingerprint, **columns)
+        .on_conflict_do_update(index_elements=["fingerprint"], set_=columns)
     )
 
 
@@ -99,19 +91,28 @@ def bound_mailboxes(connection: Connection, fingerprint: str) -> list[Mailbox]:
     return [Mailbox.parse(address) for address in rows]
 
 
-def due(connection: Connection, now: int, limit: int) -> list[DueCertificate]:
+def due(connection: Connection, now: int, limit: int) -> list[str]:
     """Return certificates in use whose next vetting is due, the longest waiting first."""
     c, b = schema.certificate, schema.binding
     in_use = select(b.c.fingerprint).where(
         b.c.fingerprint == c.c.fingerprint, b.c.state == BindingState.ACTIVE.value
     )
-    rows = connection.execute(
-        select(c.c.fingerprint, c.c.octets, c.c.facts)
+    waiting = (
+        select(c.c.fingerprint)
         .where(c.c.vet_at <= now, in_use.exists())
         .order_by(c.c.vet_at)
         .limit(limit)
     )
-    return [DueCertificate(r.fingerprint, r.octets, _facts_decoder.decode(r.facts)) for r in rows]
+    return list(connection.scalars(waiting))
+
+
+def certificate(connection: Connection, fingerprint: str) -> tuple[Certificate, bytes]:
+    """Return the facts about a stored certificate, and its octets."""
+    c = schema.certificate
+    row = connection.execute(
+        select(c.c.facts, c.c.octets).where(c.c.fingerprint == fingerprint)
+    ).one()
+    return _facts_decoder.decode(row.facts), row.octets
 
 
 def _settings(connection: Connection, mailbox_id: int) -> dict[str, object]:

@@ -17,7 +17,8 @@ EXPANSION_MAX = 1000
 """Postfix's own bound: virtual_alias_expansion_limit, postconf(5)."""
 
 _NEVER_SPLIT = frozenset({"postmaster", "mailer-daemon", "double-bounce"})
-_ITEM = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+')
+_ITEM = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,\s"])+')
+"""Postfix takes blanks between addresses for commas."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class ReentrySession:
             self._smtp = smtplib.SMTP(host, port, "localhost", timeout=_TIMEOUT_SECONDS)
             # A copy is many small writes without a reply between them: Nagle's algorithm
             # would have each wait for the delayed acknowledgement of the one before (40 ms).
-            self._smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if connection := self._smtp.sock:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._expect(self._smtp.ehlo(), 250)
         except OSError as error:
             raise ReentryFailed(f"re-entry port: {type(error).__name__}") from None

@@ -16,6 +16,7 @@ from demo.mails import Mail
 _OUTSIDE = ("From", "To", "Subject", "Keywords", "Date", "Letterlock-Header")
 _INSIDE = ("From", "To", "Subject", "Keywords")
 _CIPHERTEXT_LINES = 3
+_LEGIBLE_LINES = 12
 _ARMOR = re.compile(r"-----BEGIN PGP MESSAGE-----\r?\n(?:\w+:.*\r?\n)*\r?\n(?P<lines>[^-]*)")
 
 
@@ -52,7 +53,8 @@ def on_disk(stored: bytes) -> Text:
     if armor is None:
         # Not what was promised, and so to be seen.
         body = stored.replace(b"\r\n", b"\n").partition(b"\n\n")[2]
-        text.append("\n" + body.decode(errors="replace").rstrip(), style="red")
+        lines = body.decode(errors="replace").splitlines()[:_LEGIBLE_LINES]
+        text.append("\n" + "\n".join(lines), style="red")
         return text
     lines = armor["lines"].split()
     text.append("\n-----BEGIN PGP MESSAGE-----\n")
@@ -66,7 +68,7 @@ def on_disk(stored: bytes) -> Text:
 def as_read(mail: Mail, copy: Copy) -> Text:
     """Return what a mail program shows after it has decrypted."""
     if copy.original is None:
-        return Text("Nothing that this owner's key could open.", style="red")
+        return Text("Nothing that the owner's key could open.", style="red")
     message = message_from_bytes(copy.original, policy=default)
     text = Text(overflow="fold")
     _fields(text, message, _INSIDE)

@@ -25,6 +25,9 @@ _DAEMONS = (
     ("Dovecot", "stores the mail; owners fetch it there"),
 )
 
+_REASONS = 6
+"""Shown of what speaks against one promise."""
+
 
 class Narrator:
     """Tells on `console` what happens."""
@@ -158,11 +161,11 @@ class Narrator:
         disk = Text("Nothing. No file, no entry in the queue.")
         if not delivery.reply:
             disk = Text("The mail. It was taken without encryption.", style="red")
-        told = Text(delivery.reply or "250 Ok", style="bold")
-        told.append(
-            "\n\n450 means: not now. Mail servers try again by themselves, usually for five days.",
-            style="not bold",
-        )
+        told = Text.assemble((delivery.reply or "250 Ok", "bold"))
+        if delivery.reply.startswith("450"):
+            told.append(
+                "\n\n450 means: not now. Mail servers try again by themselves, often for five days."
+            )
         sides = ("on the provider's disk", disk), ("what the sender's server is told", told)
         self._console.print(beside(self._console, *sides))
         self._console.print()
@@ -181,13 +184,13 @@ def _verdict(mail: Mail, copy: Copy) -> Text:
     name = first_name(copy.owner.address)
     alone = copy.key_ids == {copy.owner.subkey_fingerprint[-16:]} and not copy.opened_by_others
     same = copy.original == mail.octets
-    return Text("   ").join(
-        [
-            Text.assemble(_mark(good=alone), f" opens with {name}'s key only"),
-            Text.assemble(
-                _mark(good=same), f" restored: the same {len(mail.octets):,} octets that were sent"
-            ),
-        ]
+    opens = "opens" if alone else "does not open"
+    restored = f"the same {len(mail.octets):,} octets" if same else "not the octets"
+    return Text.assemble(
+        _mark(good=alone),
+        f" {opens} with {name}'s key only   ",
+        _mark(good=same),
+        f" restored: {restored} that were sent",
     )
 
 
@@ -207,7 +210,9 @@ def _broken(promises: Sequence[Promise]) -> Panel:
     text = Text()
     for promise in promises:
         text.append(f"{promise.text}\n", style="bold")
-        text.append("".join(f"  {reason}\n" for reason in promise.broken))
+        text.append("".join(f"  {reason}\n" for reason in promise.broken[:_REASONS]))
+        if len(promise.broken) > _REASONS:
+            text.append(f"  … and {len(promise.broken) - _REASONS} more\n")
     text.rstrip()
     title = (
         "1 promise was broken" if len(promises) == 1 else f"{len(promises)} promises were broken"

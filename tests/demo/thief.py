@@ -39,7 +39,7 @@ def search(stack: Stack, words: Iterable[str]) -> list[Searched]:
     for path in sorted({*stored_files(stack), *_files(layout)}):
         place = next((p for p, root in roots.items() if path.is_relative_to(root)), ELSEWHERE)
         found[place].append(path)
-    return [_searched(place, paths, words) for place, paths in found.items()]
+    return [_searched(place, paths, words, layout.directory) for place, paths in found.items()]
 
 
 def occurs(word: str, octets: bytes) -> bool:
@@ -55,7 +55,9 @@ def _files(layout: Layout) -> Iterator[Path]:
                     yield path
 
 
-def _searched(place: str, paths: list[Path], words: tuple[str, ...]) -> Searched:
-    contents = {path: path.read_bytes() for path in paths}
-    found = [f"{b}: {path}" for path, octets in contents.items() for b in betrayals(octets, words)]
+def _searched(place: str, paths: list[Path], words: tuple[str, ...], base: Path) -> Searched:
+    contents = {str(path).removeprefix(f"{base}/"): path.read_bytes() for path in paths}
+    found = [
+        f"{b} in {path}" for path, octets in contents.items() for b in betrayals(octets, words)
+    ]
     return Searched(place, len(contents), sum(map(len, contents.values())), tuple(found))

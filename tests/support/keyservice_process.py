@@ -13,10 +13,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
+import msgspec
 import redis
 
-from keyservice.client import ClientConfig, KeyServiceClient, OperatorClient
+from keyservice import ledger, store
+from keyservice.client import ClientConfig, KeyServiceClient, Mailbox, OperatorClient
+from keyservice.database import Database
 from keyservice.transport import Endpoint, TransportError, exchange
+from keyservice.vet import vet
 
 SECRET = b"a secret of these tests, 32 octets or more"
 START_DEADLINE = 30.0
@@ -191,6 +195,24 @@ class KeyServiceProcess(_Process):
             lines.append(f"[domains.{json.dumps(name)}]")
             lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
         self.config.write_text("\n".join(lines) + "\n")
+
+    def fill(self, number: int, octets: bytes) -> None:
+        """Enrol `number` more mailboxes m0@, m1@ … of example.org, each with its own certificate.
+
+        Before `start`. The facts are those of `octets`: so many key pairs would take hours.
+        """
+        certificate, minimised = vet(octets, time.time())
+        database = Database(self.database)
+        now = int(time.time())
+        with database.writing() as connection:
+            for index in range(number):
+                mailbox = Mailbox.parse(f"m{index}@example.org")
+                one = msgspec.structs.replace(
+                    certificate, fingerprint=f"{index:040x}", user_ids=(mailbox.key,)
+                )
+                store.save_certificate(connection, one, minimised, now, now + 86_400)
+                ledger.bind(connection, mailbox, one.fingerprint, now)
+        database.close()
 
     @property
     def url(self) -> str:

@@ -10,7 +10,7 @@ import socketserver
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -77,6 +77,7 @@ class MilterProcess:
         group: str = "",
         mode: int = 0o660,
         activated: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         # Not pytest's directory: the socket's path must be short (unix(7)).
         self.directory = Path(tempfile.mkdtemp(prefix="ll-m-", dir="/tmp"))
@@ -89,6 +90,7 @@ class MilterProcess:
         self.reentry = ReentrySink(self.ports["reentry"])
         self._program = [*program, "--config", str(self.config)]
         self._activated = activated
+        self._environment = dict(environment or {})
         self._session: Session | None = None
         (self.directory / "main.cf").write_text(_MAIN_CF.format(directory=self.directory))
         (self.directory / "master.cf").write_text("")
@@ -140,7 +142,7 @@ class MilterProcess:
         if self._activated:
             program = [sys.executable, str(SUPPORT / "activate.py"), self.socket, *program]
         ledger = self.directory / "started.jsonl"
-        self._session = spawn("milter", program, self.log_file, ledger, {})
+        self._session = spawn("milter", program, self.log_file, ledger, self._environment)
         # A test's own program says nothing; to accept a connection is enough.
         wait_until(self._serves, "milter", log=self.log_file)
 
@@ -173,9 +175,7 @@ class MilterProcess:
     def workers(self) -> list[int]:
         """The processes that serve."""
         return [
-            pid
-            for pid in self.pids
-            if pid != self.supervisor and b"--worker" in _command_line(pid)
+            pid for pid in self.pids if pid != self.supervisor and b"--worker" in _command_line(pid)
         ]
 
     def signal(self, number: signal.Signals) -> None:
@@ -259,4 +259,3 @@ def _command_line(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-

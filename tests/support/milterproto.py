@@ -5,9 +5,11 @@ from the code under test. `MilterClient` speaks as Postfix does; `send` and `raw
 whatever rule a test wants broken.
 """
 
+import select
 import socket
 import struct
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -114,10 +116,8 @@ class MilterClient:
 
     def raw(self, octets: bytes) -> None:
         """Send octets that need not be a packet. That nobody takes them is no error."""
-        try:
+        with suppress(OSError):
             self.socket.sendall(octets)
-        except OSError:
-            pass
 
     def send(self, command: bytes, octets: bytes = b"") -> None:
         """Send one packet."""
@@ -136,6 +136,11 @@ class MilterClient:
         except Closed:
             return True
         return False
+
+    def pending(self) -> bool:
+        """Whether the milter has said something that nobody has read yet."""
+        readable, _, _ = select.select([self.socket], [], [], 0)
+        return bool(readable)
 
     def negotiate(
         self,

@@ -13,9 +13,7 @@ from milter_process import SUPPORT, MilterProcess
 ALICE = "<alice@example.test>"
 FIELDS = [(b"From", b" eve@outside.test"), (b"Subject", b" canarysubject7d21")]
 BODY = b"canarybody90ee\r\n"
-NEEDED_ACTIONS = (
-    mp.ADDHDRS | mp.CHGBODY | mp.ADDRCPT | mp.DELRCPT | mp.CHGHDRS | mp.ADDRCPT_PAR
-)
+NEEDED_ACTIONS = mp.ADDHDRS | mp.CHGBODY | mp.ADDRCPT | mp.DELRCPT | mp.CHGHDRS | mp.ADDRCPT_PAR
 NO_REPLIES = mp.NR_MAIL | mp.NR_HEADER | mp.NR_EOH | mp.NR_BODY
 
 
@@ -97,9 +95,7 @@ def test_what_was_not_negotiated_defers_until_the_end(milter: MilterProcess) -> 
     assert (451, None) == (ended.code, ended.body)
 
 
-def test_an_mta_that_waits_for_replies_gets_them(
-    milter: MilterProcess, alice: MemoryOwner
-) -> None:
+def test_an_mta_that_waits_for_replies_gets_them(milter: MilterProcess, alice: MemoryOwner) -> None:
     """libmilter itself answers where the MTA cannot do without; mail is encrypted as always."""
     with milter.stranger() as client:
         client.negotiate(protocol=mp.HEADER_LEADING_SPACE)

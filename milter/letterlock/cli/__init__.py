@@ -2,7 +2,7 @@
 
 import click
 
-from letterlock.cli import certificates, decrypt, policy
+from letterlock.cli import certificates, decrypt, doctor, policy
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,3 +17,4 @@ main.add_command(certificates.list_mailboxes)
 main.add_command(certificates.explain)
 main.add_command(policy.policy)
 main.add_command(decrypt.decrypt)
+main.add_command(doctor.doctor)

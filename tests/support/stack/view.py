@@ -7,6 +7,7 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from stack import redis_server
 from stack.layout import Layout
 from stack.processes import wait_until
 

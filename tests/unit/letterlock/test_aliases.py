@@ -52,7 +52,7 @@ def test_virtual_aliases(expected, forward_path):
     tables = Tables(
         {
             "info@example.test": "alice@example.test",
-            "team@example.test": "alice@example.test, bob@example.test",
+            "team@example.test": "alice@example.test  bob@example.test",
             "everybody@example.test": "team@example.test,bob@example.test",
             "@caught.test": "catchall@example.test",
             "@moved.test": "@example.test",
