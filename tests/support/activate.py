@@ -20,7 +20,7 @@ def start(command: list[str], listening: int) -> int:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.dup2(listening, LISTENING)
     os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
-    os.execv(command[0], command)
+    return os.execv(command[0], command)
 
 
 def main() -> None:

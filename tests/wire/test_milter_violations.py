@@ -98,7 +98,7 @@ OUT_OF_ORDER: list[tuple[str, Step, bytes, Expected]] = [
     ("MAIL after header", header, M + N + B + E, SILENCE),
     ("MAIL after body", body, M + E, SILENCE),
     ("end of message without header section", rcpt, E, DEFERRED),
-    ("body without header section", rcpt, B + E, SILENCE),
+    ("body without header section", rcpt, B + E, DEFERRED),
     ("body before the end of header", header, B + E, SILENCE),
     ("end of message before the end of header", header, E, SILENCE),
     ("recipient after header", header, packet(b"R", strings(BOB)) + N + B + E, SILENCE),
@@ -130,6 +130,7 @@ MALFORMED: list[tuple[str, Step, bytes, Expected]] = [
     ("empty header", rcpt, packet(b"L"), CLOSED),
     ("header name that is not UTF-8", rcpt, packet(b"L", b"Sub\xff\0 x\0") + N + B + E, SILENCE),
     ("header name that is not ASCII", rcpt, packet(b"L", b"S\xc3\xbc\0 x\0") + N + B + E, DEFERRED),
+    ("header field too long", rcpt, packet(b"L", b"X\0" + b"x" * 65_533 + b"\0"), CLOSED),
     ("header of a megabyte", rcpt, packet(b"L", b"X\0" + b"x" * 1_048_576 + b"\0"), CLOSED),
     ("chunk one octet too long", eoh, packet(b"B", b"x" * 65_536), CLOSED),
     ("chunk of a megabyte", eoh, packet(b"B", b"x" * 1_048_577), CLOSED),
@@ -138,7 +139,7 @@ MALFORMED: list[tuple[str, Step, bytes, Expected]] = [
     ("length of four gigabytes", eoh, b"\xff\xff\xff\xffBxxxx", CLOSED),
     ("empty macro list", nothing, packet(b"D"), CLOSED),
     ("queue ID that is not UTF-8", header, packet(b"D", b"Ni\0\xff\0") + N + B + E, DEFERRED),
-    ("negotiation cut short", nothing, packet(b"O", b"\0\0\0\6"), CLOSED),
+    ("negotiation again, cut short", nothing, packet(b"O", b"\0\0\0\6"), SILENCE),
 ]
 
 
@@ -263,11 +264,11 @@ def test_an_abort_at_the_last_moment_delivers_nothing(
     assert [] == milter.reentry.received
 
 
-def test_a_field_of_nine_hundred_kilobytes_is_kept(
+def test_the_longest_field_of_postfix_is_kept(
     milter: MilterProcess, alice: MemoryOwner
 ) -> None:
-    """libmilter's own bound is a megabyte; what it lets through is encrypted whole."""
-    value = b" " + b"x" * 60_000 + b"\n y" * 100_000
+    """Postfix shows 60,000 octets of one, and libmilter takes a little more."""
+    value = b" " + b"x" * 30_000 + b"\n y" * 10_000
     with milter.client() as client:
         ended = client.transact([ALICE], [(b"X-Long", value)], b"body\r\n")
 
