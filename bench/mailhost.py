@@ -16,6 +16,8 @@ from typing import Self
 
 import accounting
 import load
+import population
+from keyservice.mailbox import Mailbox
 from stack import Stack
 from stack.layout import free_ports
 from stack.processes import Session, greets, spawn, wait_for, wait_until
@@ -107,6 +109,11 @@ class MailHost:
         if not file.exists():
             file.write_bytes(load.message(body_octets))
         return file
+
+    def enrol_like(self, address: str, others: Sequence[str]) -> None:
+        """Enrol `others` as `address` is already, straight into the database."""
+        database = self.stack.layout.state / "keyservice.sqlite"
+        population.enrol(database, Mailbox.parse(address), others)
 
     def round(
         self,

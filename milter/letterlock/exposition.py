@@ -1,6 +1,6 @@
 """The supervisor's page for Prometheus: the sum of all workers', and the workers themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -11,16 +11,20 @@ from letterlock.errors import ConfigError
 from letterlock.supervisor import Supervisor
 
 
-class _Workers(Collector):
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+class Workers(Collector):
+    """Counts the workers when asked."""
+
+    def __init__(self, running: Callable[[], int], deaths: Callable[[], int]) -> None:
+        self._running = running
+        self._deaths = deaths
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """Yield both metrics."""
         yield GaugeMetricFamily(
-            "letterlock_workers", "Worker processes that serve.", value=self._supervisor.running
+            "letterlock_workers", "Worker processes that serve.", value=self._running()
         )
         yield CounterMetricFamily(
-            "letterlock_worker_deaths", "Workers that ended unasked.", value=self._supervisor.deaths
+            "letterlock_worker_deaths", "Workers that ended unasked.", value=self._deaths()
         )
 
 
@@ -28,7 +32,7 @@ def serve(host: str, port: int, directory: str, supervisor: Supervisor) -> None:
     """Serve the page from a thread. `directory`: where workers keep their counters."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
-    registry.register(_Workers(supervisor))
+    registry.register(Workers(lambda: supervisor.running, lambda: supervisor.deaths))
     try:
         start_http_server(port, host, registry)
     except OSError as error:

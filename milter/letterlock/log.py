@@ -7,6 +7,7 @@ raised at; its text could quote the message.
 
 import logging
 import traceback
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -16,7 +17,7 @@ _log = logging.getLogger("letterlock")
 class _JSONLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": round(record.created, 3),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "pid": record.process,
             "event": record.getMessage(),
@@ -46,4 +47,4 @@ def place_of(error: BaseException) -> dict[str, str]:
     """Return type and origin of an unforeseen exception, without its text."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames]
-    return {"exception": type(error).__name__, "where": " ".join(where)}
+    return {"exception": type(error).__name__, "at": " ".join(where)}

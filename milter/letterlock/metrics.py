@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Histogram
 
-from letterlock.errors import LetterlockError
+from letterlock.errors import LetterlockError, PermanentError, TemporaryError
 from letterlock.policy import Treatment
 
 _PHASES = ("rcpt", "end_of_header", "end_of_message", "reentry")
@@ -40,11 +40,17 @@ def _reasons(error: type[LetterlockError]) -> set[str]:
     return {error.reason}.union(*(_reasons(child) for child in error.__subclasses__()))
 
 
+FAILURE_REASONS = sorted(
+    _reasons(TemporaryError) | _reasons(PermanentError) | {"marker_not_kept", "refused_at_end"}
+)
+"""The closed set of `letterlock_failures_total`'s label."""
+
+
 def declare() -> None:
     """Make every label combination appear, so that a rate over it is never undefined."""
     for treatment in Treatment:
         MESSAGES.labels(treatment.disposition.value, treatment.value)
-    for reason in _reasons(LetterlockError) | {"marker_not_kept"}:
+    for reason in FAILURE_REASONS:
         FAILURES.labels(reason)
     for result in ("accepted", "accepted_before"):
         COPIES.labels(result)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from demo import counters, thief
+from demo import counters, findings, show, thief
 from demo.evidence import deliver
 from demo.mails import ALICE, BOB, six_mails
+from demo.page import Page
 from demo.promises import Evidence, Promise, judge
-from demo.show import Narrator
 from keyservice.mailbox import Mailbox
 from keyservice.operator_client import ServiceRefused, ServiceUnavailable
 from stack import NotReady, Owner, Stack
@@ -32,17 +32,16 @@ def main(stack_in: Callable[[Path], Stack] = Stack) -> int:
     """Run the demo; return the exit status. `stack_in`: for tests, to break something."""
     for number, status in ENDED_BY.items():
         signal.signal(number, lambda *_, status=status: sys.exit(status))
-    console = _console()
-    narrator = Narrator(console)
+    page = Page(_console())
     directory = Path(tempfile.mkdtemp(prefix="letterlock-demo-", dir="/tmp"))
     left = None
     resources = ExitStack()
     try:
-        promises = _run(console, narrator, resources, stack_in(directory))
+        promises = _run(page, resources, stack_in(directory))
         left = None if all(promise.is_kept for promise in promises) else directory
     except NOT_RUN as error:
         left = directory
-        narrator.failure(str(error))
+        findings.failure(page, str(error))
     finally:
         # A second Ctrl-C must not leave a daemon behind.
         for number in ENDED_BY:
@@ -50,18 +49,18 @@ def main(stack_in: Callable[[Path], Stack] = Stack) -> int:
         resources.close()
         if left is None:
             shutil.rmtree(directory)
-        narrator.stopped(left)
+        findings.stopped(page, left)
     return 0 if left is None else 1
 
 
-def _run(console: Console, narrator: Narrator, resources: ExitStack, stack: Stack) -> list[Promise]:
+def _run(page: Page, resources: ExitStack, stack: Stack) -> list[Promise]:
     began = time.monotonic()
-    narrator.introduction()
-    with console.status("Starting five daemons …"):
+    show.introduction(page)
+    with page.console.status("Starting five daemons …"):
         resources.callback(stack.stop)
         stack.start()
-    narrator.daemons()
-    with console.status("Alice and Bob are making their keys …"):
+    show.daemons(page)
+    with page.console.status("Alice and Bob are making their keys …"):
         owners = [
             resources.enter_context(Owner(ALICE)),
             resources.enter_context(Owner(BOB, "rsa2048", "rsa2048")),
@@ -69,27 +68,27 @@ def _run(console: Console, narrator: Narrator, resources: ExitStack, stack: Stac
         for owner in owners:
             stack.enrol(owner.address, owner.certificate)
         stack.operator.set_policy(Mailbox.parse(BOB), {"header_policy": "hcp_all"})
-    narrator.owners(owners)
-    evidence = _evidence(console, narrator, stack, owners)
+    show.owners(page, owners)
+    evidence = _evidence(page, stack, owners)
     promises = judge(evidence)
-    narrator.verdict(promises, time.monotonic() - began)
+    findings.verdict(page, promises, time.monotonic() - began)
     return promises
 
 
-def _evidence(console: Console, narrator: Narrator, stack: Stack, owners: list[Owner]) -> Evidence:
+def _evidence(page: Page, stack: Stack, owners: list[Owner]) -> Evidence:
     mails = six_mails(owners[0])
     deliveries = []
     for number, mail in enumerate(mails, 1):
-        with console.status(f"Mail {number} is on its way …"):
+        with page.console.status(f"Mail {number} is on its way …"):
             deliveries.append(deliver(stack, mail, owners))
-        narrator.delivery(number, len(mails), deliveries[-1])
-    with console.status("Searching the disk …"):
+        show.delivery(page, number, len(mails), deliveries[-1])
+    with page.console.status("Searching the disk …"):
         stack.wait_until_queue_is_empty()
         words = [word for mail in mails for word in mail.secrets]
         searched = tuple(thief.search(stack, words))
-    narrator.thief(searched, words)
+    findings.thief(page, searched, words)
     counts = counters.read(stack, mails, owners)
-    narrator.counters(counts)
+    findings.counters(page, counts)
     return Evidence(
         deliveries=tuple(deliveries),
         stored={a: len(stack.maildir(a)) for mail in mails for a in mail.to},

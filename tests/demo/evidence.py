@@ -71,12 +71,13 @@ def deliver(stack: Stack, mail: Mail, owners: Sequence[Owner]) -> Delivery:
 
 def _copy(stored: bytes, owner: Owner, owners: Sequence[Owner], mail: Mail) -> Copy:
     encrypted = _encrypted(stored)
+    original = _original(stored, owner)
     others = [other for other in owners if other.address != owner.address]
     return Copy(
         owner=owner,
         stored=stored,
-        original=_original(stored, owner),
-        inner=_opened(encrypted[:1], owner) if mail.arrives_encrypted else None,
+        original=original,
+        inner=_opened(_encrypted(original or b""), owner) if mail.arrives_encrypted else None,
         key_ids=frozenset().union(*(_key_ids(octets, owner) for octets in encrypted)),
         opened_by_others=tuple(o.address for o in others if _opened(encrypted, o) is not None),
     )

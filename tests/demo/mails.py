@@ -94,7 +94,7 @@ def _eight_bit() -> Mail:
     return Mail(
         title="beyond ASCII (8-bit)",
         about="Umlauts, Japanese and a euro sign, sent as raw octets. What is encrypted are the "
-        "octets themselves, so no letter can get damaged on the way.",
+        "octets themselves, so no character can get damaged on the way.",
         octets=_octets(3, fields, text),
         to=(ALICE,),
         secrets=("Wörthersee", "Kaiserschmarrn", "日本から"),

@@ -74,8 +74,7 @@ def as_read(mail: Mail, copy: Copy) -> Text:
     _fields(text, message, _INSIDE)
     text.append("\n")
     if mail.arrives_encrypted:
-        inner = message_from_bytes(copy.inner or b"", policy=default)
-        text.append(_content(inner))
+        text.append(_content(message_from_bytes(copy.inner or b"", policy=default)))
         text.append("\n\n(she opens what Clara encrypted)", style="dim")
         return text
     body = message.get_body(("plain",))

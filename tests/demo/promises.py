@@ -1,6 +1,6 @@
 """What is promised, and whether it was kept. Pure: evidence in, verdicts out."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from demo.evidence import Copy, Delivery
@@ -61,7 +61,7 @@ def judge(evidence: Evidence) -> list[Promise]:
         ),
         Promise(
             "The search is a fair one: in what the owners read it finds every word.",
-            tuple(_blind_spots(deliveries)),
+            tuple(_blind_spots(deliveries, evidence.searched)),
         ),
         Promise(
             "Each copy opens with the key of one owner, and names no other key.",
@@ -94,12 +94,6 @@ def judge(evidence: Evidence) -> list[Promise]:
     ]
 
 
-def blind_spot_words(mail: Mail, texts: Iterable[bytes]) -> list[str]:
-    """Return the words of `mail` that the thief's search does not find in `texts`."""
-    texts = list(texts)
-    return [word for word in mail.secrets if not any(occurs(word, text) for text in texts)]
-
-
 def _lost_or_doubled(deliveries: Sequence[Delivery], stored: Mapping[str, int]) -> Iterator[str]:
     for mail in (d.mail for d in deliveries if d.reply and not d.mail.waits):
         yield f"the mail {mail.title!r} was not taken"
@@ -110,12 +104,15 @@ def _lost_or_doubled(deliveries: Sequence[Delivery], stored: Mapping[str, int]) 
             yield f"{address} has {number} mails, expected {expected}"
 
 
-def _blind_spots(deliveries: Sequence[Delivery]) -> Iterator[str]:
+def _blind_spots(deliveries: Sequence[Delivery], searched: Sequence[Searched]) -> Iterator[str]:
+    for place in (place.place for place in searched if not place.files):
+        yield f"there was nothing to search: {place}"
     for delivery in deliveries:
         read = [o for c in delivery.copies for o in (c.original, c.inner) if o is not None]
         texts = [delivery.mail.octets] if delivery.mail.waits else read
-        for word in blind_spot_words(delivery.mail, texts):
-            yield f"{word!r} of the mail {delivery.mail.title!r} was not found there"
+        for word in delivery.mail.secrets:
+            if not any(occurs(word, text) for text in texts):
+                yield f"{word!r} of the mail {delivery.mail.title!r} was not found there"
 
 
 def _wrong_keys(copies: Sequence[tuple[Mail, Copy]]) -> Iterator[str]:

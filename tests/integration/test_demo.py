@@ -1,6 +1,7 @@
 """The demo keeps its promises, and says so only if that is true."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,7 @@ def test_a_broken_promise_is_named_and_the_status_is_1(settings: str, broken: st
     assert "promises were kept" not in said
     assert f"in {directory} to look at" in " ".join(said.split())
     assert [] == processes_in(directory)
+    shutil.rmtree(directory)
 
 
 def test_control_c_stops_the_stack():

@@ -96,7 +96,7 @@ def _exact() -> list[bytes]:
     found += [split(MAIL)[0].octets + b"\r\n" + body for body in _BODIES]
     found += [b"\r\n" + body for body in (b"", b"no header section\r\n")]
     found += [b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(1_000)) + b"\r\nthousand fields\r\n"]
-    chance = random.Random(5322)  # noqa: S311 (the same messages in every run)
+    chance = random.Random(5322)
     return found + [_random_message(chance) for _ in range(60)]
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from certificates import gallery
@@ -240,8 +241,6 @@ def http_reply(body: bytes, status: str = "200 OK") -> bytes:
 
 def answering(answer: Answer) -> bytes:
     """Return a reply with `answer`."""
-    import msgspec
-
     return http_reply(msgspec.json.encode(answer))
 
 
@@ -382,3 +381,21 @@ def test_the_operator_hears_that_nothing_is_there(tmp_path: Path) -> None:
     with pytest.raises(ServiceUnavailable):
         service.operator.enrol(ALICE, b"x")
     assert not os.path.exists(service.database)
+
+
+def test_a_lookup_costs_the_same_with_many_mailboxes(tmp_path: Path) -> None:
+    """CPU time per lookup with 20,000 mailboxes is within noise of that with 10."""
+
+    def cost(number: int) -> float:
+        service = KeyServiceProcess(tmp_path / str(number))
+        service.fill(number, gallery()["alice"])
+        with service:
+            client = service.client()
+            mailboxes = [Mailbox.parse(f"m{n * 7 % number}@example.org") for n in range(300)]
+            assert {Outcome.FOUND} == {client.lookup(mailbox).outcome for mailbox in mailboxes}
+            before = service.cpu_seconds()
+            for mailbox in mailboxes:
+                client.lookup(mailbox)
+            return service.cpu_seconds() - before
+
+    assert cost(20_000) < 2 * cost(10) + 0.1

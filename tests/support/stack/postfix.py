@@ -49,6 +49,7 @@ smtpd_client_connection_rate_limit = 0
 smtpd_client_connection_count_limit = 0
 message_size_limit = 52428800
 mailbox_size_limit = 0
+mailbox_size_limit = 0
 biff = no
 """
 # mynetworks is somebody else's and local_header_rewrite_clients empty: a client on loopback

@@ -1,5 +1,6 @@
 """What happens to foreign octets before the engine sees them."""
 
+import pysequoia
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,8 +108,6 @@ def test_an_old_copy_never_undoes_a_revocation() -> None:
 
 def test_fingerprints_are_the_engines() -> None:
     """Version 4 and 6 as gpg and Sequoia compute them."""
-    import pysequoia
-
     for name in ("alice", "alice_v6", "gnupg", "rsa2048"):
         octets = gallery()[name]
         expected = pysequoia.Cert.from_bytes(octets).fingerprint

@@ -1,6 +1,7 @@
 """Every kind of bad certificate is refused for its reason, and the good ones are used."""
 
 import time
+from datetime import UTC, datetime
 
 import pysequoia
 import pytest
@@ -136,8 +137,6 @@ def test_a_shortened_life_counts() -> None:
     long_lived = bytes(secret.extract_certificate())
     certifier = secret.certifier()
     soon = time.time() + 3
-    from datetime import UTC, datetime
-
     shortened = bytes(
         secret.extract_certificate().set_expiration(
             expiration=datetime.fromtimestamp(soon, UTC), certifier=certifier
