@@ -13,7 +13,7 @@ from letterlock.ciphertext import Spill
 from letterlock.config import Config, host_and_port, read_secret
 from letterlock.errors import ConfigError
 from letterlock.gateway import Effects, Gateway
-from letterlock.postfix_tables import PostfixTables, Recipients
+from letterlock.postfix_tables import PostfixTables, Resolver
 from letterlock.reentry import ReentryPort
 
 IDLE_SECONDS = 7210
@@ -33,7 +33,7 @@ def gateway(config: Config) -> Gateway:
     tables = PostfixTables(config.postfix.config_directory)
     try:
         effects = Effects(
-            resolve=Recipients(tables).resolve,
+            resolve=Resolver(tables).resolve,
             lookup=KeyServiceClient(client, observe=_observe).lookup,
             reentry=ReentryPort(*host_and_port(config.postfix.reentry, "postfix.reentry")),
             markers=RedisStore(connect(config.redis.url)),

@@ -12,28 +12,28 @@ Knows nothing of the milter protocol. Everything outside of the process comes in
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
-from keyservice.client import Answer, EncryptionSubkey, Mailbox, Outcome
-from letterlock import log, metrics, outgoing
+from keyservice.client import Answer, Mailbox
+from letterlock import log, metrics
 from letterlock.aliases import FinalRecipient
 from letterlock.ciphertext import Ciphertext, Spill
 from letterlock.classify import Classifier, is_for
+from letterlock.copies import Copies
 from letterlock.envelope import ForwardPath
-from letterlock.errors import CallbackOrder, LetterlockError, SpillFailed
+from letterlock.errors import CallbackOrder, SpillFailed
 from letterlock.header_protection import inexact, payload_head
 from letterlock.markers import Identity, Markers, Store
 from letterlock.message import HeaderSection
-from letterlock.openpgp import EncryptedMessage, RecipientSubkey, UnusableSubkey
+from letterlock.openpgp import EncryptedMessage
 from letterlock.openpgp.scratch import Scratch
-from letterlock.outer_header import Change
 from letterlock.outgoing import Builder
 from letterlock.own_fields import ENCRYPTED_HEADER_OCTETS_MAX
 from letterlock.plan import UNCHANGED, Plan, Treated, plan
 from letterlock.policy import Treatment, treat
-from letterlock.reentry import Copy, ReentryPort
-from letterlock.reply import SMTPReply
+from letterlock.reentry import ReentryPort
+from letterlock.subkeys import usable_subkeys
 from letterlock.transaction import Recipient, Transaction
+from letterlock.verdict import Verdict, require_none_refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +48,13 @@ class Effects:
     random: Callable[[int], bytes]
 
 
-class Refused(LetterlockError):
-    """The table refuses a recipient."""
-
-    def __init__(self, treatment: Treatment, reply: SMTPReply) -> None:
-        super().__init__(treatment.value)
-        self.treatment = treatment
-        self.reply = reply
-        self.reason = "refused_at_end"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What Postfix is to do with the message that it holds."""
-
-    treated: tuple[Treated, ...]
-    markers: Markers | None = None
-    changes: Iterable[Change] = ()
-    additions: Iterable[tuple[str, str]] = ()
-    body: Iterable[bytes] = ()
-    deleted: tuple[ForwardPath, ...] = ()
-    added: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-
 class Gateway:
     """Judges transactions; holds nothing of them itself."""
 
     def __init__(self, effects: Effects, authserv_id: str, secret: bytes, spill: Spill) -> None:
         self._effects = effects
         self._builder = Builder(authserv_id, effects.clock, effects.random)
+        self._copies = Copies(self._builder, effects.reentry, effects.markers)
         self._secret = secret
         self._spill = spill
 
@@ -87,7 +65,7 @@ class Gateway:
         """
         finals = self._effects.resolve(path.address)
         found = [self._recipient(transaction, final) for final in finals]
-        _require_none_refused(self._treated(transaction, recipient, None) for recipient in found)
+        require_none_refused(self._treated(transaction, recipient, None) for recipient in found)
         for final, recipient in zip(finals, found, strict=True):
             known = transaction.recipients.setdefault(recipient.mailbox.key, recipient)
             known.addresses.setdefault(final.address, path.parameters)
@@ -129,9 +107,9 @@ class Gateway:
             ciphertext.close()
         arrived = transaction.classifier.close()
         treated = [self._treated(transaction, r, arrived) for r in transaction.recipients.values()]
-        _require_none_refused(treated)
+        require_none_refused(treated)
         made = plan(treated, transaction.finals)
-        markers = self._reenter(transaction, made)
+        markers = self._copies.send(transaction, made.copies)
         return self._verdict(transaction, made, tuple(treated), markers)
 
     def accepted(self, transaction: Transaction, verdict: Verdict) -> None:
@@ -144,15 +122,7 @@ class Gateway:
         if known := transaction.recipients.get(final.mailbox.key):
             return known
         answer = self._effects.lookup(final.mailbox)
-        return Recipient(final.mailbox, answer, self._subkeys(answer))
-
-    def _subkeys(self, answer: Answer) -> tuple[RecipientSubkey, ...]:
-        if answer.outcome is not Outcome.FOUND:
-            return ()
-        # The answer may have been true some minutes ago only.
-        now = self._effects.clock()
-        alive = (s for s in answer.subkeys if s.not_after is None or now < s.not_after)
-        return tuple(parsed for s in alive if (parsed := _parsed(s)) is not None)
+        return Recipient(final.mailbox, answer, usable_subkeys(answer, self._effects.clock()))
 
     def _treated(
         self, transaction: Transaction, recipient: Recipient, arrived: EncryptedMessage | None
@@ -177,33 +147,6 @@ class Gateway:
         if transaction.classifier is not None and transaction.classifier.is_undecided:
             transaction.arrived = Scratch(self._spill.directory, self._spill.threshold_octets)
 
-    def _reenter(self, transaction: Transaction, made: Plan) -> Markers | None:
-        if not made.copies or transaction.identity is None:
-            return None
-        markers = Markers(self._effects.markers, transaction.identity)
-        with (
-            metrics.PHASE_SECONDS.labels("reentry").time(),
-            self._effects.reentry.connect() as port,
-        ):
-            for treated in made.copies:
-                mailbox = treated.recipient.mailbox
-                if markers.accepted_before(mailbox):
-                    metrics.COPIES.labels("accepted_before").inc()
-                    continue
-                port.send(self._copy(transaction, treated))
-                markers.accepted(mailbox)
-                metrics.COPIES.labels("accepted").inc()
-        return markers
-
-    def _copy(self, transaction: Transaction, treated: Treated) -> Copy:
-        built = self._builder.build(transaction, treated)
-        return Copy(
-            reverse_path=transaction.envelope.reverse_path,
-            parameters=transaction.envelope.parameters,
-            recipients=tuple(treated.recipient.addresses.items()),
-            octets=outgoing.octets(built, transaction),
-        )
-
     def _verdict(
         self,
         transaction: Transaction,
@@ -226,13 +169,6 @@ class Gateway:
         )
 
 
-def _require_none_refused(treated: Iterable[Treated]) -> None:
-    """Raise Refused for the first refusal; one that is temporary goes first."""
-    refusals = [(t.treatment, r) for t in treated if (r := t.treatment.refusal) is not None]
-    for treatment, reply in sorted(refusals, key=lambda refusal: refusal[1].code):
-        raise Refused(treatment, reply)
-
-
 def _report(transaction: Transaction, treated: Iterable[Treated]) -> None:
     metrics.OCTETS.inc(transaction.octets)
     copies = []
@@ -248,12 +184,3 @@ def _set_aside(scratch: Scratch, chunk: bytes) -> None:
         scratch.write(chunk)
     except OSError as error:
         raise SpillFailed(f"spill file: {error.strerror}") from None
-
-
-@lru_cache(maxsize=4096)
-def _parsed(subkey: EncryptionSubkey) -> RecipientSubkey | None:
-    """Return what PKESKs are made with; None where the algorithm is not one of ours."""
-    try:
-        return RecipientSubkey.from_packet(subkey.packet)
-    except UnusableSubkey:
-        return None

@@ -128,7 +128,7 @@ class _Edited:
 
 
 def _as_root(section: HeaderSection, edited: _Edited) -> None:
-    keys = [field.key for field in section.fields]
+    keys = section.keys
     if b"content-type" not in keys:
         edited.put((b"" if b"mime-version" in keys else _MIME_VERSION) + _NO_TYPE, b"")
     typed = False

@@ -6,6 +6,8 @@ original, line ends included.
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import msgspec
@@ -54,7 +56,8 @@ class HeaderField(msgspec.Struct, frozen=True, gc=False):
         return value.strip(b" \t\r\n")
 
 
-class HeaderSection(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class HeaderSection:
     """The header fields of a message, in order, and the blank line that ends them."""
 
     fields: tuple[HeaderField, ...]
@@ -66,9 +69,15 @@ class HeaderSection(msgspec.Struct, frozen=True):
         """All fields, without the blank line."""
         return b"".join([field.octets for field in self.fields])
 
+    @cached_property
+    def keys(self) -> tuple[bytes, ...]:
+        """The `key` of each field."""
+        return tuple([field.key for field in self.fields])
+
     def named(self, key: bytes) -> tuple[HeaderField, ...]:
         """Return the fields whose `key` it is, in order."""
-        return tuple(field for field in self.fields if field.key == key)
+        pairs = zip(self.fields, self.keys, strict=True)
+        return tuple([field for field, its in pairs if its == key])
 
     def __iter__(self) -> Iterator[HeaderField]:
         """Yield the fields in order."""

@@ -46,13 +46,14 @@ class OuterHeader:
         """Return the edits in an order in which none moves the target of a later one."""
         seen: dict[bytes, int] = {}
         changes = []
-        for was, now in zip(self.section.fields, self.outside, strict=True):
-            seen[was.key] = seen.get(was.key, 0) + 1
+        fields = zip(self.section.fields, self.section.keys, self.outside, strict=True)
+        for was, key, now in fields:
+            seen[key] = seen.get(key, 0) + 1
             if now is not was:
                 value = None if now is None else _milter_value(now)
                 # Postfix looks without case, and writes the name it is given.
                 name = (now or was).name.decode("ascii")
-                changes.append(Change(name, seen[was.key], value))
+                changes.append(Change(name, seen[key], value))
         return changes[::-1]
 
     def additions(self) -> list[tuple[str, str]]:
@@ -94,10 +95,9 @@ class _Edits:
         self._section = section
         self._policy = policy
         self._kept = frozenset(name.lower().encode() for name in policy.keep_outside)
-        self._keys = [field.key for field in section.fields]
         self.outside = [
             self._outside(field, key, function)
-            for field, key in zip(section.fields, self._keys, strict=True)
+            for field, key in zip(section.fields, section.keys, strict=True)
         ]
         self.added: list[HeaderField] = []
 
@@ -115,9 +115,14 @@ class _Edits:
     def replace_structural(self, *ours: HeaderField) -> None:
         """Describe the new body: `ours` in the place of the first of their names."""
         missing = {field.key: field for field in ours}
-        for at, key in enumerate(self._keys):
+        for at, (field, key) in enumerate(
+            zip(self._section.fields, self._section.keys, strict=True)
+        ):
             if is_structural(key):
-                self.outside[at] = missing.pop(key, None)
+                wanted = missing.pop(key, None)
+                # Each edit costs Postfix a walk through the queue file: a MIME-Version that
+                # says what ours would say stays.
+                self.outside[at] = field if field == wanted else wanted
         self.added += missing.values()
 
     def finish(self, delivery: Delivery) -> OuterHeader:

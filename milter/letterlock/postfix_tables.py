@@ -95,7 +95,7 @@ class PostfixTables:
         return settings
 
 
-class Recipients:
+class Resolver:
     """Final recipients of forward-paths, remembered for `KEPT_SECONDS`."""
 
     def __init__(self, tables: PostfixTables, clock: Callable[[], float] = time.monotonic) -> None:

@@ -20,10 +20,11 @@ import Milter
 from letterlock import log, metrics
 from letterlock.envelope import Envelope, ForwardPath
 from letterlock.errors import CallbackOrder, LetterlockError, MailboxMalformed, NotNegotiated
-from letterlock.gateway import Gateway, Refused, Verdict
+from letterlock.gateway import Gateway
 from letterlock.message import HeaderField
 from letterlock.reply import TRY_LATER, SMTPReply
 from letterlock.transaction import Transaction
+from letterlock.verdict import Refused, Verdict
 
 NEEDED = (
     Milter.P_HDR_LEADSPC  # else ` X` and `X` are the same, and the original is lost

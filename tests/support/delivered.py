@@ -94,9 +94,9 @@ def deliver(
     )
 
 
-def deliver_one(stack: Stack, message: bytes, to: str) -> Delivered:
-    """Send one message to one mailbox and return the one that arrived."""
-    (arrived,) = deliver(stack, message, to)[to]
+def deliver_one(stack: Stack, message: bytes, to: str, into: str = "") -> Delivered:
+    """Send one message to `to` and return the one that arrived there, or in mailbox `into`."""
+    ((arrived,),) = deliver(stack, message, to, into=[into or to]).values()
     return arrived
 
 

@@ -19,11 +19,12 @@ from letterlock.aliases import FinalRecipient
 from letterlock.ciphertext import Spill, one_off
 from letterlock.envelope import Envelope, ForwardPath
 from letterlock.errors import ReentryFailed, SpillFailed
-from letterlock.gateway import Effects, Gateway, Refused
+from letterlock.gateway import Effects, Gateway
 from letterlock.message import HeaderField
 from letterlock.openpgp import RecipientSubkey
 from letterlock.policy import Treatment
 from letterlock.transaction import Transaction
+from letterlock.verdict import Refused
 
 NOW = 1_795_000_000
 FINGERPRINT = "ab" * 20

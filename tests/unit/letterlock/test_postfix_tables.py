@@ -4,7 +4,7 @@ import pytest
 
 from letterlock.aliases import final_recipients
 from letterlock.errors import TablesUnavailable
-from letterlock.postfix_tables import KEPT_SECONDS, PostfixTables, Recipients
+from letterlock.postfix_tables import KEPT_SECONDS, PostfixTables, Resolver
 
 SETTINGS = {
     "alias_maps": "hash:/aliases",
@@ -118,7 +118,7 @@ def test_answers_are_kept_for_a_minute_and_no_longer():
     """An alias that changes takes effect without a restart."""
     now = [0.0]
     postfix = Postfix({"hash:/virtual": {"bob@example.test": "alice@example.test"}})
-    recipients = Recipients(PostfixTables("/etc/postfix", postfix), lambda: now[0])
+    recipients = Resolver(PostfixTables("/etc/postfix", postfix), lambda: now[0])
     recipients.resolve("bob@example.test")
     postfix.tables = {}
     now[0] = KEPT_SECONDS - 1

@@ -1,0 +1,47 @@
+"""The copies of a transaction beside its primary: built, sent, and remembered as sent."""
+
+from dataclasses import dataclass
+
+from letterlock import metrics, outgoing
+from letterlock.markers import Markers, Store
+from letterlock.outgoing import Builder
+from letterlock.plan import Treated
+from letterlock.reentry import Copy, ReentryPort
+from letterlock.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Sends what re-enters."""
+
+    builder: Builder
+    port: ReentryPort
+    store: Store
+
+    def send(self, transaction: Transaction, copies: tuple[Treated, ...]) -> Markers | None:
+        """Have each of `copies` accepted, save for those that an earlier attempt got accepted.
+
+        Returns the markers to clear once the whole transaction is. Raises ReentryFailed.
+        """
+        if not copies or transaction.identity is None:
+            return None
+        markers = Markers(self.store, transaction.identity)
+        with metrics.PHASE_SECONDS.labels("reentry").time(), self.port.connect() as session:
+            for treated in copies:
+                mailbox = treated.recipient.mailbox
+                if markers.accepted_before(mailbox):
+                    metrics.COPIES.labels("accepted_before").inc()
+                    continue
+                session.send(self._copy(transaction, treated))
+                markers.accepted(mailbox)
+                metrics.COPIES.labels("accepted").inc()
+        return markers
+
+    def _copy(self, transaction: Transaction, treated: Treated) -> Copy:
+        built = self.builder.build(transaction, treated)
+        return Copy(
+            reverse_path=transaction.envelope.reverse_path,
+            parameters=transaction.envelope.parameters,
+            recipients=tuple(treated.recipient.addresses.items()),
+            octets=outgoing.octets(built, transaction),
+        )

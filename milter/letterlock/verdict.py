@@ -1,0 +1,45 @@
+"""What the gateway says in the end."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from letterlock.envelope import ForwardPath
+from letterlock.errors import LetterlockError
+from letterlock.markers import Markers
+from letterlock.outer_header import Change
+from letterlock.plan import Treated
+from letterlock.policy import Treatment
+from letterlock.reply import SMTPReply
+
+
+class Refused(LetterlockError):
+    """The table refuses a recipient."""
+
+    reason = "refused_at_end"
+
+    def __init__(self, treatment: Treatment, reply: SMTPReply) -> None:
+        super().__init__(treatment.value)
+        self.treatment = treatment
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What Postfix is to do with the message that it holds."""
+
+    treated: tuple[Treated, ...]
+    markers: Markers | None = None
+    changes: Iterable[Change] = ()
+    additions: Iterable[tuple[str, str]] = ()
+    body: Iterable[bytes] = ()
+    """Pieces of the new body; none: it stays as it is."""
+
+    deleted: tuple[ForwardPath, ...] = ()
+    added: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+def require_none_refused(treated: Iterable[Treated]) -> None:
+    """Raise Refused for the first refusal; one that is temporary goes first."""
+    refusals = [(t.treatment, r) for t in treated if (r := t.treatment.refusal) is not None]
+    for treatment, reply in sorted(refusals, key=lambda refusal: refusal[1].code):
+        raise Refused(treatment, reply)
