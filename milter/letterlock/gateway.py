@@ -74,6 +74,7 @@ class Gateway:
     def end_of_header(self, transaction: Transaction) -> None:
         """Begin the ciphertexts. Raises SpillFailed."""
         section = transaction.section = HeaderSection(tuple(transaction.fields))
+        transaction.octets = len(section.octets) + len(section.end)
         transaction.classifier = Classifier(section)
         for recipient in transaction.recipients.values():
             needed = recipient.form, recipient.seipd

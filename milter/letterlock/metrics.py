@@ -13,7 +13,7 @@ MESSAGES = Counter(
     "Copies by what happened: a message for three mailboxes counts three.",
     ["disposition", "reason"],
 )
-OCTETS = Counter("letterlock_received_octets", "Octets of messages whose end was reached.")
+OCTETS = Counter("letterlock_received_octets", "Octets of accepted messages, as they arrived.")
 FAILURES = Counter(
     "letterlock_failures",
     "Transactions that ended in 4yz or 5yz because something did not work.",

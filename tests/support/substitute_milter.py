@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 from letterlock import assembly, listener, log, metrics, session
 from letterlock.config import Config, load
-from letterlock.gateway import Gateway, Verdict
+from letterlock.gateway import Gateway
 from letterlock.transaction import Transaction
+from letterlock.verdict import Verdict
 
 CANARY = "canaryexception5f0c11"
 LEAK_EVERY = 7
