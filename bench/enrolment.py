@@ -11,6 +11,7 @@ from statistics import median
 
 from mailhost import Cost, Door, MailHost
 from report import Findings, Target
+
 from stack import Owner
 
 FEW, MANY = 10, 100_000
@@ -66,9 +67,7 @@ def to_another_each(host: MailHost, number: int) -> Cost:
     """Send each message to a mailbox that nobody asked for before this round."""
     recipient = [f"group{number}@example.test"]
     file = host.message(10_240)
-    return host.round(
-        Door.LETTERLOCK, file, recipient, _SPREAD_MESSAGES, _SESSIONS, numbered=True
-    )
+    return host.round(Door.LETTERLOCK, file, recipient, _SPREAD_MESSAGES, _SESSIONS, numbered=True)
 
 
 def _to_the_same(host: MailHost, _number: int) -> Cost:

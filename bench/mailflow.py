@@ -8,6 +8,7 @@ from statistics import median
 
 from mailhost import Cost, Door, MailHost
 from report import Findings, Target
+
 from stack import Owner
 
 _MAILBOX = "mailbox@example.test"

@@ -17,6 +17,7 @@ from typing import Self
 import accounting
 import load
 import population
+
 from keyservice.mailbox import Mailbox
 from stack import Stack
 from stack.layout import free_ports

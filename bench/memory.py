@@ -4,6 +4,7 @@ import accounting
 from enrolment import FEW, MANY, TEN, numbered, to_another_each
 from mailhost import Door, MailHost
 from report import Findings, Target
+
 from stack import Owner
 
 _SIZES = {"10 KB": 10_240, "1 MB": 1 << 20, "25 MB": 25 << 20}

@@ -27,7 +27,8 @@ class Target:
 
     def __str__(self) -> str:
         """Return the line for the terminal."""
-        bound = f"at most {self.at_most:g}" if self.at_least is None else f"{self.at_least:g} or more"
+        lower = self.at_least is not None
+        bound = f"{self.at_least:g} or more" if lower else f"at most {self.at_most:g}"
         verdict = "[green]PASS[/]" if self.is_met else "[red]MISS[/]"
         return f"{verdict} {self.promise}: {self.value:.2f} ({bound})"
 
@@ -46,9 +47,10 @@ class Findings:
 
 def show(findings: Findings, console: Console) -> None:
     """Print table and targets."""
-    table = Table(title=findings.title, title_justify="left")
+    table = Table(title=findings.title, title_justify="left", padding=(0, 0))
     for at, column in enumerate(findings.columns):
-        table.add_column(column, justify="left" if isinstance(findings.rows[0][at], str) else "right")
+        is_text = isinstance(findings.rows[0][at], str)
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
     for row in findings.rows:
         table.add_row(*(cell if isinstance(cell, str) else _number(cell) for cell in row))
     console.print(table)

@@ -7,11 +7,8 @@ run, or a CPU time from the kernel's accounts. README.md explains each.
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
-
-from rich.console import Console
 
 import enrolment
 import mailflow
@@ -19,6 +16,7 @@ import memory
 import report
 import writer
 from report import Findings
+from rich.console import Console
 
 
 class _Measurement(Protocol):

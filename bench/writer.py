@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from statistics import median
 
 import pysequoia
-from openpgp_tools import usable_subkeys
+from report import Findings, Target
 
 from letterlock.ciphertext import Ciphertext, Spill
 from letterlock.openpgp import RecipientSubkey
-from report import Findings, Target
+from openpgp_tools import usable_subkeys
 from stack import Owner
 
 _SIZES = {"2 KB": 2_048, "10 KB": 10_240, "100 KB": 102_400, "1 MB": 1 << 20, "25 MB": 25 << 20}

@@ -39,12 +39,12 @@ PARAMETERS = {
     "relay_transport": "$virtual_transport",
     "relay_domains": "relay.test, bounce.test",
 }
-TRANSPORTS = "inline:{{ bounce.test=error:mailbox_gone, params.test=lmtp:inet:127.0.0.1:{sink} }}"
+TRANSPORTS = "inline:{{ bounce.test={sink}, params.test={sink} }}"
 
 
 @pytest.fixture(scope="session")
 def sink() -> Iterator[LMTPSink]:
-    """Where mail for params.test is delivered."""
+    """Where mail for params.test is delivered, and mail for bounce.test refused."""
     with LMTPSink() as listening:
         yield listening
 
@@ -62,7 +62,8 @@ def stack(
         domains=DOMAINS,
         virtual_aliases=VIRTUAL,
         local_aliases=LOCAL,
-        parameters=PARAMETERS | {"transport_maps": TRANSPORTS.format(sink=sink.port)},
+        parameters=PARAMETERS
+        | {"transport_maps": TRANSPORTS.format(sink=f"lmtp:inet:127.0.0.1:{sink.port}")},
     )
     with shared:
         for domain in (

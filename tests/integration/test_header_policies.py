@@ -41,9 +41,7 @@ _WRAPPED = ["MIME-Version", "Content-Type"]
 
 
 @pytest.fixture(scope="module")
-def untraced(
-    tmp_path_factory: pytest.TempPathFactory, alice: Owner
-) -> Iterator[Stack]:
+def untraced(tmp_path_factory: pytest.TempPathFactory, alice: Owner) -> Iterator[Stack]:
     """A stack that delivers without its own Received fields, as postfix-conf/ recommends."""
     domains = {
         "example.test": {},

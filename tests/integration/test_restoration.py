@@ -198,5 +198,3 @@ def test_a_mail_of_several_megabytes_is_spilled_and_restored(stack: Stack, alice
 
 def _listed(originals: list[bytes]) -> list[bytes]:
     return sorted(original[:2_000] + b"%d" % hash(original) for original in originals)
-
-

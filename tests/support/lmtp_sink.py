@@ -8,7 +8,10 @@ _EXTENSIONS = b"250-sink\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250 ENHAN
 
 
 class LMTPSink:
-    """Listens on a free loopback port from its creation to `close`; offers every extension."""
+    """Listens on a free loopback port from its creation to `close`; offers every extension.
+
+    It takes mail for everybody but mailboxes whose name begins with `gone`.
+    """
 
     def __init__(self) -> None:
         self.transactions: list[list[str]] = []
@@ -46,10 +49,16 @@ class LMTPSink:
         peer.wfile.write(b"220 sink\r\n")
         while line := peer.rfile.readline():
             verb = line[:4].upper()
+            if line.upper().startswith(b"RCPT TO:<GONE"):
+                peer.wfile.write(b"550 5.1.1 gone\r\n")
+                continue
             if verb in (b"MAIL", b"RCPT"):
                 commands.append(line.decode().rstrip())
             if verb == b"LHLO":
                 peer.wfile.write(_EXTENSIONS)
+            elif verb == b"RSET":
+                commands.clear()
+                peer.wfile.write(b"250 2.0.0 ok\r\n")
             elif verb == b"DATA":
                 peer.wfile.write(b"354 go on\r\n")
                 while peer.rfile.readline() not in (b".\r\n", b""):

@@ -1,0 +1,54 @@
+"""How certificates are looked for: one method a file, and what each may answer.
+
+A method says what it saw and how much that is worth. It never judges a certificate
+(vetting does) and never decides which one is used (`replacement` does).
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from keyservice.levels import Level, Source
+from keyservice.mailbox import Mailbox
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Octets that claim to be certificates of the mailbox."""
+
+    octets: bytes
+    """Binary or armored, as they came; one certificate or several."""
+
+    level: Level
+    detail: str
+    """Where it was, for the operator: a URL or an owner name. Never octets."""
+
+
+class NotFound(msgspec.Struct, frozen=True):
+    """Whoever answers for the mailbox says, credibly, that there is none."""
+
+    detail: str
+
+
+class Unavailable(msgspec.Struct, frozen=True):
+    """Nobody answered, or not before the deadline: trying again may help."""
+
+    detail: str
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """There was an answer and it must not be used."""
+
+    detail: str
+
+
+Result = Found | NotFound | Unavailable | Rejected
+
+
+class DiscoveryMethod(Protocol):
+    """One way of looking for a certificate."""
+
+    source: Source
+
+    async def discover(self, mailbox: Mailbox) -> Result:
+        """Look for certificates of `mailbox`. Cancelled at the deadline; raises nothing else."""
+        ...
