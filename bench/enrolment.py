@@ -27,7 +27,7 @@ _NOISE = 1.10
 
 def measure(*, quick: bool) -> Findings:
     """Return what a message costs with few and with many enrolled mailboxes."""
-    rounds = 3 if quick else 7
+    rounds = 2 if quick else 7
     with ExitStack() as stack:
         few, many = (stack.enter_context(MailHost()) for _ in range(2))
         owner = stack.enter_context(Owner("mailbox@example.test"))

@@ -1,11 +1,13 @@
 """What was found: tables for people, JSON for machines, and whether the targets are met."""
 
 import json
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -47,7 +49,8 @@ class Findings:
 
 def show(findings: Findings, console: Console) -> None:
     """Print table and targets."""
-    table = Table(title=findings.title, title_justify="left", padding=(0, 0))
+    console.print(f"[bold]{findings.title}[/]", highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for at, column in enumerate(findings.columns):
         is_text = isinstance(findings.rows[0][at], str)
         table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
@@ -77,7 +80,11 @@ def save(everything: Sequence[Findings], file: Path) -> None:
         }
         for findings in everything
     }
-    machine = {"machine": platform.machine(), "python": platform.python_version()}
+    machine = {
+        "processor": platform.machine(),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+    }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({**machine, "measurements": measurements}, indent=2) + "\n")
 

@@ -5,6 +5,7 @@ run, or a CPU time from the kernel's accounts. README.md explains each.
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,9 @@ from rich.console import Console
 class _Measurement(Protocol):
     def __call__(self, *, quick: bool) -> Findings: ...
 
+
+_BUSY = 0.5
+"""Load average for each CPU."""
 
 _MEASUREMENTS: dict[str, _Measurement] = {
     "writer": writer.measure,
@@ -45,6 +49,9 @@ def main() -> int:
     if unknown := set(arguments.measurement) - set(_MEASUREMENTS):
         parser.error(f"no such measurement: {', '.join(sorted(unknown))}")
     console = Console()
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+    if busy > _BUSY:
+        console.print("[yellow]This machine has other work to do: figures will be off.[/]\n")
     found = []
     for name in arguments.measurement or _MEASUREMENTS:
         began = time.monotonic()

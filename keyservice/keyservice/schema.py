@@ -22,6 +22,9 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.engine.default import DefaultExecutionContext
+
+from keyservice.wkd_name import wkd_name
 
 
 class BindingState(Enum):
@@ -54,6 +57,22 @@ class Source(Enum):
 OPERATOR_LEVEL = 7
 """Of validation, out of 8: pinned by the operator; only the owner's own word weighs more."""
 
+
+def _wkd_name(context: DefaultExecutionContext) -> str:
+    return wkd_name(_inserted(context, "address"))
+
+
+def _key_id(context: DefaultExecutionContext) -> str | None:
+    fingerprint = _inserted(context, "fingerprint")
+    # RFC 9580 §5.5.4.2. A v6 key ID is no way to ask for a certificate: fingerprints are.
+    return fingerprint[-16:] if len(fingerprint) == 40 else None
+
+
+def _inserted(context: DefaultExecutionContext, column: str) -> str:
+    values: dict[str, str] = context.get_current_parameters()  # type: ignore[no-untyped-call]
+    return values[column]
+
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -71,6 +90,8 @@ mailbox = Table(
     Column("address", String(320), nullable=False),
     # Once set, it stays: such a mailbox never gets plaintext again.
     Column("first_certificate_at", Integer),
+    # HASH@DOMAIN, by which a Web Key Directory is asked; follows from the address.
+    Column("wkd_name", String(288), default=_wkd_name, index=True),
     UniqueConstraint("address"),
 )
 
@@ -85,6 +106,8 @@ certificate = Table(
     Column("not_after", Integer),
     Column("vetted_at", Integer, nullable=False),
     Column("vet_at", Integer, nullable=False, index=True),
+    # Of version 4 only; follows from the fingerprint.
+    Column("key_id", String(16), default=_key_id, index=True),
 )
 
 evidence = Table(

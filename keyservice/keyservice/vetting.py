@@ -30,8 +30,9 @@ class _ChildFailed(Exception):
 class Vetter:
     """Has certificates judged by a child that can be killed. Any thread may call it."""
 
-    def __init__(self) -> None:
-        """Start no child before there is something to vet."""
+    def __init__(self, *arguments: str) -> None:
+        """Start no child before there is something to vet; give it `arguments`."""
+        self._arguments = arguments
         self._lock = threading.Lock()
         self._child: _Child | None = None
 
@@ -64,7 +65,7 @@ class Vetter:
         if self._child is not None and self._child.requests >= _REQUESTS_PER_CHILD:
             self._end_child()
         if self._child is None:
-            self._child = _Child()
+            self._child = _Child(self._arguments)
             self._child.await_ready()
         return self._child
 
@@ -77,13 +78,13 @@ class Vetter:
 class _Child:
     """One vetting process and our end of its socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: tuple[str, ...]) -> None:
         self.requests = 0
         # A socket, not pipes: a timeout on it also holds for a child that does not read.
         self._ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "keyservice.vetting_child"],
+            self._process = subprocess.Popen(  # noqa: S603 (constants of our own)
+                [sys.executable, "-I", "-m", "keyservice.vetting_child", *arguments],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=subprocess.DEVNULL,

@@ -16,7 +16,12 @@ from typing import BinaryIO
 
 import msgspec
 
-from keyservice.certificate import Certificate, Refusal, RejectedCertificate
+from keyservice.certificate import (
+    Certificate,
+    Refusal,
+    RefusalReason,
+    RejectedCertificate,
+)
 
 FRAME_OCTETS_MAX = 1_048_576
 MEMORY_OCTETS_MAX = 256 * 1_048_576
@@ -25,13 +30,25 @@ CPU_SECONDS_MAX = 2
 
 _CPU_SECONDS_LIFE = 600
 
+PUBLISHES = "--publishes"
+"""The argument of a child that is asked what may be published, too."""
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """What became of one certificate: facts and minimised octets, or only a refusal."""
 
     certificate: Certificate | None = None
     octets: bytes = b""
+    publishable: bytes = b""
+    """See `publishable`; empty unless this child is there for publication."""
+
     refusal: Refusal | None = None
+
+
+def is_shown(certificate: Certificate) -> bool:
+    """Whether the world may see it: it can be used, or carries its owner's revocation."""
+    refusal = certificate.refusal
+    return refusal is None or refusal.reason is RefusalReason.REVOKED
 
 
 def read_frame(source: BinaryIO) -> bytes | None:
@@ -52,14 +69,17 @@ def main() -> None:
     _limit_process()
     # A backtrace per invalid user ID turns 30 kB of them into 13 s of CPU.
     os.environ["RUST_BACKTRACE"] = "0"
-    from keyservice.vet import vet  # the engine must start inside the limits
+    from keyservice.publishable import publishable  # the engine must start inside the limits
+    from keyservice.vet import vet
 
+    publishes = PUBLISHES in sys.argv[1:]
     write_frame(sys.stdout.buffer, b"")
     while (octets := read_frame(sys.stdin.buffer)) is not None:
         _limit_request()
         try:
             certificate, minimised = vet(octets, time.time())
-            verdict = Verdict(certificate, minimised)
+            shown = publishable(minimised) if publishes and is_shown(certificate) else b""
+            verdict = Verdict(certificate, minimised, shown)
         except RejectedCertificate as rejected:
             verdict = Verdict(refusal=rejected.refusal)
         write_frame(sys.stdout.buffer, msgspec.json.encode(verdict))

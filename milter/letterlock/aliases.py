@@ -41,10 +41,10 @@ class Tables(Protocol):
         """Return the value of the first of `keys` that virtual_alias_maps has."""
 
     def local(self, keys: Sequence[str]) -> str | None:
-        """Return the value of the first of `keys` that alias_maps has."""
+        """Return the value of the first of `keys` that alias_maps has, if local(8) delivers."""
 
-    def delivers_locally(self, domain: str) -> bool:
-        """Whether local(8), which alone reads alias_maps, delivers mail for `domain`."""
+    def is_local(self, domain: str) -> bool:
+        """Whether mydestination has `domain`: then keys without a domain count, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ def final_recipients(forward_path: str, tables: Tables) -> tuple[FinalRecipient,
         if address.lower() in seen:
             continue
         seen.add(address.lower())
+        _require_no_route(address)
         if len(seen) > EXPANSION_MAX:
             raise TablesUnavailable("alias expansion exceeds its limit")
         targets = _expand_once(address, tables)
@@ -81,6 +82,14 @@ def final_recipients(forward_path: str, tables: Tables) -> tuple[FinalRecipient,
     if not finals:
         raise TablesUnavailable("alias expansion leads nowhere")
     return tuple(finals.values())
+
+
+def _require_no_route(address: str) -> None:
+    # trivial-rewrite(8) makes another address of `user%domain` and `domain!user`
+    # (allow_percent_hack, swap_bangpath), whose mailbox nobody would have looked up.
+    local_part = address.rpartition("@")[0]
+    if "%" in local_part or "!" in local_part:
+        raise MailboxMalformed("route in the local part")
 
 
 def split_extension(local_part: str, delimiters: str) -> tuple[str, str]:
@@ -101,8 +110,8 @@ def split_extension(local_part: str, delimiters: str) -> tuple[str, str]:
 def _expand_once(address: str, tables: Tables) -> list[str]:
     local_part, _, domain = address.rpartition("@")
     base, extension = split_extension(local_part, tables.rules.delimiters)
-    locally = tables.delivers_locally(domain)
-    value = tables.virtual(list(_virtual_keys(address, base, extension, locally=locally)))
+    is_local = tables.is_local(domain)
+    value = tables.virtual(list(_virtual_keys(address, base, extension, is_local=is_local)))
     if value is not None:
         # An extension lives on in the result only where the bare address matched;
         # asking for the complete one again costs a lookup in a rare case.
@@ -110,20 +119,20 @@ def _expand_once(address: str, tables: Tables) -> list[str]:
         if extension and tables.virtual([address]) is not None:
             kept = ""
         return [_virtual_target(t, local_part, kept, tables.rules) for t in _items(value)]
-    if locally:
+    if is_local:
         value = tables.local([local_part, base] if extension else [local_part])
         if value is not None:
             return _local_targets(address, value, tables.rules)
     return [address]
 
 
-def _virtual_keys(address: str, base: str, extension: str, *, locally: bool) -> Iterator[str]:
+def _virtual_keys(address: str, base: str, extension: str, *, is_local: bool) -> Iterator[str]:
     """The order of virtual(5), "TABLE SEARCH ORDER"."""
     local_part, _, domain = address.rpartition("@")
     yield address
     if extension:
         yield f"{base}@{domain}"
-    if locally:
+    if is_local:
         yield local_part
         if extension:
             yield base
@@ -140,11 +149,15 @@ def _virtual_target(target: str, local_part: str, extension: str, rules: Rules) 
 
 def _local_targets(address: str, value: str, rules: Rules) -> list[str]:
     targets = _items(value)
-    # A command, a file or an include list is no mailbox: the alias itself is then the
-    # mailbox, and its certificate or its policy decides (aliases(5)).
-    if any(t.startswith(("|", "/", ":")) or not t for t in targets):
-        return [address]
-    return [_with_domain(t.removeprefix("\\"), rules) for t in targets]
+    others = [t for t in targets if not t or t.startswith(("|", "/", ":"))]
+    if not others:
+        return [_with_domain(t.removeprefix("\\"), rules) for t in targets]
+    # Where commands and files are all there is, the alias itself is the mailbox, and its
+    # certificate or its policy decides. With mailboxes beside them, or in an include list,
+    # local(8) would hand out the alias' mail to people that nobody looked up (aliases(5)).
+    if others != targets or any(t.startswith(":") for t in targets):
+        raise TablesUnavailable("alias of local(8) with members that cannot be told")
+    return [address]
 
 
 def _items(value: str) -> list[str]:
@@ -152,7 +165,9 @@ def _items(value: str) -> list[str]:
 
 
 def _with_domain(address: str, rules: Rules) -> str:
-    return address if "@" in address else f"{address}@{rules.origin}"
+    complete = address if "@" in address else f"{address}@{rules.origin}"
+    # trivial-rewrite(8) takes the dot away before any table is asked.
+    return complete.removesuffix(".")
 
 
 def _final(address: str, rules: Rules) -> FinalRecipient:

@@ -7,6 +7,7 @@ read from it again, with a PKESK of its own in front.
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from letterlock.errors import SpillFailed
@@ -44,10 +45,15 @@ class Ciphertext:
     def close(self) -> None:
         """Finish the packet. Raises SpillFailed."""
         self._keep(self._encrypted.close())
+        # What is still buffered would otherwise meet the full disk while a copy is read.
+        with _spilling():
+            self._spool.flush()
 
     def discard(self) -> None:
         """Give memory or disk back."""
-        self._spool.close()
+        # Closing writes what is still buffered, which nobody wants any more.
+        with suppress(OSError):
+            self._spool.close()
 
     def armored_for(self, subkeys: Sequence[RecipientSubkey]) -> Iterator[bytes]:
         """Yield the OpenPGP message for the holder of `subkeys`, armored, in pieces."""
@@ -61,10 +67,16 @@ class Ciphertext:
         yield armor.close()
 
     def _keep(self, octets: bytes) -> None:
-        try:
+        with _spilling():
             self._spool.write(octets)
-        except OSError as error:
-            raise SpillFailed(f"spill file: {error.strerror}") from None
+
+
+@contextmanager
+def _spilling() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpillFailed(f"spill file: {error.strerror}") from None
 
 
 def one_off(octets: bytes, subkeys: Sequence[RecipientSubkey], version: SEIPDVersion) -> bytes:

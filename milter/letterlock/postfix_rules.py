@@ -78,6 +78,27 @@ _MAIN_VALUES: dict[str, tuple[Callable[[str], bool], str, str]] = {
         "",
         "its recipients are unknown to the milter, see always_bcc",
     ),
+    "canonical_maps": (
+        lambda value: not value,
+        "",
+        "rewrites recipients behind the milter, which looked up others; use sender_canonical_maps "
+        "or virtual_alias_maps",
+    ),
+    "recipient_canonical_maps": (
+        lambda value: not value,
+        "",
+        "rewrites recipients behind the milter, see canonical_maps",
+    ),
+    "append_dot_mydomain": (
+        lambda value: value != "yes",
+        "no",
+        "an address with an incomplete domain is looked up as it is and completed afterwards",
+    ),
+    "luser_relay": (
+        lambda value: not value,
+        "",
+        "local(8) sends mail for unknown users to a mailbox that the milter did not look up",
+    ),
 }
 
 
@@ -103,6 +124,21 @@ _CHECKS = (
     "body_checks",
     "milter_header_checks",
 )
+
+
+def delivered_domains(settings: Settings) -> list[str]:
+    """Return the domains that are written out as delivered by this Postfix."""
+    names = ("mydestination", "virtual_mailbox_domains", "relay_domains")
+    listed = [d for name in names for d in elements(settings.parameters.get(name, ""))]
+    return sorted({d.lower() for d in listed if not set(d) & set(":/!=")})
+
+
+def unserved(domains: list[str]) -> Iterator[Finding]:
+    """Yield a note for each of `domains`, which the key service does not know."""
+    for domain in domains:
+        reason = "Postfix delivers its mail, and the key service does not know it: stored as it is"
+        yield Finding("keyservice.toml", f'[domains."{domain}"]', reason, Severity.NOTE)
+
 
 RULES: tuple[Rule, ...] = (
     _warnings,

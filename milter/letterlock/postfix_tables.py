@@ -57,16 +57,15 @@ class PostfixTables:
         return self._first(self._virtual, keys)
 
     def local(self, keys: Sequence[str]) -> str | None:
-        """See `aliases.Tables`."""
-        return self._first(self._aliases, keys)
+        """See `aliases.Tables`. Only local(8) reads alias_maps."""
+        return self._first(self._aliases, keys) if self._local else None
 
-    def delivers_locally(self, domain: str) -> bool:
+    def is_local(self, domain: str) -> bool:
         """See `aliases.Tables`."""
-        literal = {d.lower() for d in self._destinations if ":" not in d}
+        if domain.lower() in {d.lower() for d in self._destinations if ":" not in d}:
+            return True
         tables = [d for d in self._destinations if ":" in d]
-        if domain.lower() in literal:
-            return self._local
-        return self._local and self._first(tables, [domain]) is not None
+        return self._first(tables, [domain]) is not None
 
     def _first(self, tables: Sequence[str], keys: Sequence[str]) -> str | None:
         # Postfix asks every table for one key before it goes on to the next key.

@@ -201,7 +201,7 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter is untyped
     def _reset(self) -> int:
         ended, self._transaction, self._failure = self._transaction, None, None
         if ended is not None:
-            # Writes what is still buffered, so a full disk may show here of all places.
+            # Whatever goes wrong here is over with this transaction.
             ended.discard()
         return int(Milter.CONTINUE)
 

@@ -42,6 +42,9 @@ class Supervisor:
         self._workers: list[_Worker] = []
         self._leaving: list[_Worker] = []
         self._lifeline = os.pipe()
+        # Before the page for Prometheus starts its threads: a signal that comes while this
+        # thread is busy would go to one of them, and end the process there.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self.deaths = 0
         self.not_before = 0.0
 
@@ -52,7 +55,6 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT. Raises ConfigError if no worker starts."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         for _ in range(self._config.workers):
             self._workers.append(self._start())
         log.outcome("serving", workers=self.running)

@@ -31,7 +31,10 @@ VIRTUAL = {
 }
 LOCAL = {
     "root": "alice@example.test",
+    "postmaster": "root",
     "staff": "alice@example.test, bob@example.test",
+    "archived": "alice@example.test, |exit 0",
+    "members": ":include:/etc/hostname",
 }
 PARAMETERS = {
     # Mail may leave this stack after all: into Maildirs of domains that it does not serve.

@@ -1,6 +1,7 @@
 """Mail that does not come in by smtpd, and copies that nobody asked the milter about."""
 
 import os
+import smtplib
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -49,6 +50,16 @@ def test_sendmail_and_pickup(stack: Stack, alice: Owner) -> None:
 
 
 @pytest.mark.usefixtures("_nothing_readable")
+def test_sendmail_to_a_route(stack: Stack, alice: Owner) -> None:
+    """cleanup(8) has taken it apart before it asks the milter."""
+    to = "example.test!alice"
+    stored = watch(stack, [alice.address], lambda: _sendmail(stack, b"Subject: canary\n\n", to))
+
+    (copy,) = stored[alice.address]
+    assert b"Subject: canary\r\n" in copy.original(alice)
+
+
+@pytest.mark.usefixtures("_nothing_readable")
 def test_sendmail_to_a_local_alias(stack: Stack, alice: Owner, bob: Owner) -> None:
     """local(8) expands it behind the milter; what it forwards is encrypted already."""
     owners = [alice, bob]
@@ -63,16 +74,85 @@ def test_sendmail_to_a_local_alias(stack: Stack, alice: Owner, bob: Owner) -> No
         assert b"Subject: canary\r\n" in copy.original(owner)
 
 
-def test_sendmail_to_a_mailbox_without_certificate(stack: Stack) -> None:
-    """Nobody hears a 450 there: the mail waits in the maildrop, and nothing is delivered."""
-    to = "newcomer@example.test"
+def _send_as_written(stack: Stack, forward_path: str) -> int:
+    """Send MAIL to what smtplib would tidy up; return the code of the last reply."""
+    with smtplib.SMTP(*stack.layout.address("smtp"), timeout=60) as server:
+        server.ehlo()
+        server.docmd("MAIL FROM:<sender@outside.test>")
+        code, _ = server.docmd(f"RCPT TO:<{forward_path}>")
+        return server.data(MAIL)[0] if code == 250 else code
+
+
+@pytest.mark.usefixtures("_nothing_readable")
+@pytest.mark.parametrize(
+    "forward_path",
+    [
+        "alice%example.test@mx.example.test",
+        "alice%example.test@localhost",
+        "alice%example.test",
+        "alice%example.test%localhost@mx.example.test",
+        "example.test!alice",
+        "example.test!alice@mx.example.test",
+        "mx.example.test!example.test!alice",
+        "info%example.test@mx.example.test",
+        '"alice@example.test"@mx.example.test',
+        '"alice@example.test"',
+        "alice@example.test@mx.example.test",
+        "@relay.test:alice@example.test",
+        "@relay.test,@mx.example.test:alice@example.test",
+        "alice(comment)@example.test",
+        "alice @example.test",
+        "alice@example.test (comment)",
+        '"alice"@example.test',
+        "\\alice@example.test",
+        "Alice <alice@example.test>",
+        "root@[127.0.0.1]",
+        "archived@mx.example.test",
+        "members@mx.example.test",
+    ],
+)
+def test_an_address_that_postfix_would_rewrite(
+    stack: Stack, alice: Owner, forward_path: str
+) -> None:
+    """It is refused: the mailbox behind it is not the one that was looked up."""
+    codes: list[int] = []
+    stored = watch(
+        stack, [alice.address], lambda: codes.append(_send_as_written(stack, forward_path))
+    )
+
+    assert [] == stored[alice.address]
+    assert codes[0] in (451, 501, 553)
+
+
+@pytest.mark.usefixtures("_nothing_readable")
+@pytest.mark.parametrize(
+    "forward_path",
+    ["alice@example.test.", "info@example.test.", "root@mx.example.test.", "postmaster", "root"],
+)
+def test_an_address_that_postfix_completes(stack: Stack, alice: Owner, forward_path: str) -> None:
+    """RFC 5321 §4.5.1 wants <postmaster>; a final dot is what some senders write."""
+    stored = watch(stack, [alice.address], lambda: _send_as_written(stack, forward_path))
+
+    assert [MAIL] == [copy.original(alice) for copy in stored[alice.address]]
+
+
+@pytest.mark.usefixtures("_nothing_readable")
+@pytest.mark.parametrize(
+    ("to", "code"),
+    [
+        ("newcomer@example.test", "4.7.5"),
+        ("newcomer@reject.test", "5.7.5"),
+        ("alice%example.test@localhost", "5.1.3"),
+    ],
+)
+def test_sendmail_to_a_mailbox_that_is_refused(stack: Stack, to: str, code: str) -> None:
+    """Nobody hears a reply there: the mail waits in the maildrop, and nothing is delivered."""
     log = len(stack.postfix_log())
     _sendmail(stack, b"Subject: canary\n\ncanary\n", to)
-    wait_until(lambda: "4.7.5" in stack.postfix_log()[log:], "milter's answer", 30)
+    wait_until(lambda: code in stack.postfix_log()[log:], "milter's answer", 30)
 
     waiting = [path for path in stack.queue_files() if path.parent.name == "maildrop"]
 
-    assert [] == stack.maildir(to)
     assert 1 == len(waiting)
     for path in stack.queue_files():
         path.unlink()
@@ -167,6 +247,18 @@ def test_a_queued_mail_that_is_put_back(own: Stack, alice: Owner) -> None:
     assert b"canary" not in copy.octets
     assert copy.is_wrapped
     assert MAIL == copy.original(alice)
+
+
+def test_what_a_deferred_queue_file_still_holds(own: Stack, alice: Owner) -> None:
+    """Of the body a few dozen octets at most; the README says what else (header fields do stay)."""
+    lines = [b"secret line %05d" % number for number in range(2_000)]
+    with _configured(own, "defer_transports = lmtp"):
+        own.send(b"Subject: x\r\n\r\n" + b"\r\n".join(lines) + b"\r\n", alice.address)
+        wait_until(lambda: any(e["queue_name"] == "deferred" for e in own.queue()), "deferral", 30)
+        (raw,) = [path.read_bytes() for path in own.queue_files()]
+        _postfix(own, "postsuper", "-d", "ALL")
+
+    assert 64 >= sum(len(line) for line in lines if line in raw)
 
 
 def _put_back(stack: Stack) -> None:

@@ -225,7 +225,8 @@ def test_workers_killed_all_the_time_lose_nothing(
         # A copy whose acceptance the dying worker never read may come again; no other mail.
         assert {n for n in twice - campaign.unheard() if n % 10} == set()
         doubled += len(twice - campaign.unheard())
-        print("DOUBLED", owner.address, kills, sorted(twice), {n: campaign.heard[n] for n in twice})
+    # One kill can meet one such moment in each of four sessions; it hardly ever does.
+    assert doubled <= kills
 
 
 @pytest.mark.parametrize("how", ["reload", "restart of the workers' parent"])

@@ -43,7 +43,7 @@ _WRAPPED = ["MIME-Version", "Content-Type"]
 @pytest.fixture(scope="module")
 def untraced(tmp_path_factory: pytest.TempPathFactory, alice: Owner) -> Iterator[Stack]:
     """A stack that delivers without its own Received fields, as postfix-conf/ recommends."""
-    domains = {
+    domains: dict[str, dict[str, object]] = {
         "example.test": {},
         "shy.test": {"header_policy": "hcp_shy"},
         "all.test": {"header_policy": "hcp_all", "keep_outside": ["X-Spam-Flag"]},

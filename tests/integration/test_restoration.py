@@ -198,3 +198,23 @@ def test_a_mail_of_several_megabytes_is_spilled_and_restored(stack: Stack, alice
 
 def _listed(originals: list[bytes]) -> list[bytes]:
     return sorted(original[:2_000] + b"%d" % hash(original) for original in originals)
+
+
+def test_text_in_chunks(stack: Stack, alice: Owner) -> None:
+    """RFC 3030: dots are not doubled, chunks end anywhere; Postfix adds a missing line end."""
+    sent = b"X-A: folded\r\n here\r\n\r\n.\r\n..\r\n8-bit \xe2\x9c\x93 \0\r\nno line end"
+
+    def send() -> None:
+        with smtplib.SMTP(*stack.layout.address("smtp"), timeout=60) as server:
+            server.ehlo()
+            server.mail("sender@outside.test")
+            server.rcpt(alice.address)
+            for at in range(0, len(sent), 7):
+                chunk = sent[at : at + 7]
+                last = " LAST" if at + 7 >= len(sent) else ""
+                server.send(b"BDAT %d%b\r\n" % (len(chunk), last.encode()) + chunk)
+                assert server.getreply()[0] == 250
+
+    (stored,) = watch(stack, [alice.address], send)[alice.address]
+
+    assert sent + b"\r\n" == stored.original(alice)

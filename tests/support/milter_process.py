@@ -37,7 +37,7 @@ reentry = "127.0.0.1:{reentry}"
 
 [keyservice]
 socket = {keyservice}
-stale_seconds = 0
+stale_seconds = {stale}
 
 [redis]
 url = {redis}
@@ -72,6 +72,7 @@ class MilterProcess:
         *owners: MemoryOwner,
         workers: int = 1,
         drain_seconds: float = 20.0,
+        stale_seconds: int = 0,
         program: Sequence[str] = (sys.executable, "-m", "letterlock"),
         redis_url: str = "",
         group: str = "",
@@ -101,6 +102,7 @@ class MilterProcess:
             "mode": mode,
             "workers": workers,
             "drain": drain_seconds,
+            "stale": stale_seconds,
             "postfix": str(self.directory),
             "keyservice": str(self.keyservice.path),
             "redis": redis_url or f"unix://{self.directory}/redis.sock",

@@ -6,6 +6,7 @@ and then it is 451. Whatever it was, the daemon goes on serving, and nothing of 
 transaction shows in the next mail.
 """
 
+import os
 import struct
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -264,9 +265,22 @@ def test_an_abort_at_the_last_moment_delivers_nothing(
     assert [] == milter.reentry.received
 
 
-def test_the_longest_field_of_postfix_is_kept(
-    milter: MilterProcess, alice: MemoryOwner
-) -> None:
+def test_an_abort_gives_the_disk_back(milter: MilterProcess) -> None:
+    """At once, not when the session's next transaction comes."""
+
+    def spilled() -> list[str]:
+        opened = [os.readlink(file) for pid in milter.pids for file in canary.open_files(pid)]
+        return [name for name in opened if name.startswith(str(milter.spill))]
+
+    with milter.client() as client:
+        eoh(client)
+        client.body(BODY + bytes(200_000))
+        wait_until(lambda: bool(spilled()), "spill file")
+        client.abort()
+        wait_until(lambda: not spilled(), "spill file closed", 10)
+
+
+def test_the_longest_field_of_postfix_is_kept(milter: MilterProcess, alice: MemoryOwner) -> None:
     """Postfix shows 60,000 octets of one, and libmilter takes a little more."""
     value = b" " + b"x" * 30_000 + b"\n y" * 10_000
     with milter.client() as client:

@@ -3,7 +3,6 @@
 import grp
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -112,6 +111,23 @@ def test_reload_under_load_refuses_no_mail(alice: MemoryOwner) -> None:
         assert [] == load.failures
         assert len(seen) == 8
         assert [] == milter.events("worker_died")
+
+
+def test_signals_that_come_together_are_all_obeyed(alice: MemoryOwner) -> None:
+    """A reload is in work when the next signal comes; nobody dies of it."""
+    with MilterProcess(alice) as milter:
+        with under_load(milter, mtas=2) as load:
+            for _ in range(5):
+                milter.signal(signal.SIGHUP)
+                time.sleep(0.1)
+            wait_until(lambda: len(milter.events("reloaded")) >= 2, "reloads")
+            wait_for_mail(load)
+        assert [] == load.failures
+        milter.signal(signal.SIGHUP)
+        milter.signal(signal.SIGTERM)
+        wait_until(lambda: not milter.pids, "stopped", 30)
+
+        assert 1 == len(milter.events("stopped"))
 
 
 def test_reload_takes_the_new_configuration(alice: MemoryOwner) -> None:
@@ -285,4 +301,3 @@ def test_more_connections_than_workers_wait(alice: MemoryOwner) -> None:
         for client in clients:
             client.negotiate()
         assert {250} == {deliver(client) for client in clients}
-        assert all(isinstance(client.socket, socket.socket) for client in clients)

@@ -5,9 +5,11 @@ import sys
 import click
 import msgspec
 
+from keyservice.client import ClientConfig, KeyServiceClient, Mailbox, Outcome
 from letterlock import postfix
+from letterlock.cli.service import speaks_with_service
 from letterlock.postfix_findings import Expected, Finding, Severity
-from letterlock.postfix_rules import findings
+from letterlock.postfix_rules import delivered_domains, findings, unserved
 
 EXIT_BREACH = 1
 EXIT_UNREADABLE = 2
@@ -27,8 +29,8 @@ EXIT_UNREADABLE = 2
     show_default=True,
     help="The re-entry port, as in the milter's configuration.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON array, for programs.")
-def doctor(config_directory: str, milter: str, reentry: str, as_json: bool) -> None:
+@speaks_with_service
+def doctor(config_directory: str, milter: str, reentry: str, service: str, as_json: bool) -> None:
     """Name every setting of Postfix by which mail could be stored in plaintext or damaged.
 
     Exit status: 0 none (notes aside), 1 some, 2 the settings cannot be read.
@@ -39,9 +41,22 @@ def doctor(config_directory: str, milter: str, reentry: str, as_json: bool) -> N
         click.echo(f"letterlock doctor: {error}", err=True)
         sys.exit(EXIT_UNREADABLE)
     found = findings(settings, Expected(milter=milter, reentry=reentry))
+    found += _unserved(settings, service)
     click.echo(msgspec.json.encode(found).decode() if as_json else _report(found))
     if any(finding.severity is Severity.BREACH for finding in found):
         sys.exit(EXIT_BREACH)
+
+
+def _unserved(settings: postfix.Settings, service: str) -> list[Finding]:
+    client = KeyServiceClient(ClientConfig(service=service))
+    outcomes = {
+        domain: client.lookup(Mailbox("postmaster", domain)).outcome
+        for domain in delivered_domains(settings)
+    }
+    if Outcome.UNAVAILABLE in outcomes.values():
+        reason = "it would tell which of Postfix' domains it does not serve"
+        return [Finding("key service", "start it", reason, Severity.NOTE)]
+    return list(unserved([d for d, outcome in outcomes.items() if outcome is Outcome.OUTSIDE]))
 
 
 def _report(found: list[Finding]) -> str:

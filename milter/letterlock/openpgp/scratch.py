@@ -8,6 +8,7 @@ the object.
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -39,4 +40,6 @@ class Scratch:
 
     def discard(self) -> None:
         """Give memory or disk back."""
-        self._spool.close()
+        # Closing writes what is still buffered, which nobody wants any more.
+        with suppress(OSError):
+            self._spool.close()

@@ -22,7 +22,7 @@ class Tables:
     def local(self, keys):
         return next((self._aliases[k.lower()] for k in keys if k.lower() in self._aliases), None)
 
-    def delivers_locally(self, domain):
+    def is_local(self, domain):
         return domain == LOCAL
 
 
@@ -93,14 +93,43 @@ def test_local_aliases_count_for_local_domains_only():
     assert ["root@example.test"] == addresses("root@example.test", tables)
 
 
-@pytest.mark.parametrize(
-    "target", ['"|/usr/bin/list post"', "/var/mail/archive", ":include:/etc/list", "bob, |cmd"]
-)
+@pytest.mark.parametrize("target", ['"|/usr/bin/list post"', "/var/mail/archive", "|a, /b"])
 def test_an_alias_to_something_else_than_mailboxes_is_itself_the_mailbox(target):
     """A command or a file has no certificate: the alias' own certificate or policy decides."""
     tables = Tables(aliases={"list": target})
 
     assert [f"list@{LOCAL}"] == addresses(f"list@{LOCAL}", tables)
+
+
+@pytest.mark.parametrize("target", [":include:/etc/list", "bob, |cmd", "|cmd, :include:/x"])
+def test_an_alias_whose_members_cannot_be_told_defers(target):
+    """local(8) would hand it out, in the clear, to mailboxes that have certificates."""
+    tables = Tables(aliases={"list": target})
+
+    with pytest.raises(TablesUnavailable):
+        final_recipients(f"list@{LOCAL}", tables)
+
+
+@pytest.mark.parametrize("domain", [LOCAL, "example.test", "elsewhere.test", ""])
+@pytest.mark.parametrize("local_part", ["alice%example.test", "example.test!alice", "!a", "a%"])
+def test_a_route_in_the_local_part_is_refused(local_part, domain):
+    """Postfix would take it apart, and deliver to a mailbox that nobody looked up."""
+    with pytest.raises(MailboxMalformed):
+        final_recipients(f"{local_part}@{domain}" if domain else local_part, Tables())
+
+
+def test_a_target_with_a_route_is_refused():
+    """The same in a table of the operator's."""
+    with pytest.raises(MailboxMalformed):
+        final_recipients("a@example.test", Tables({"a@example.test": "b%c.test@" + LOCAL}))
+
+
+@pytest.mark.parametrize("forward_path", ["info@example.test.", f"root@{LOCAL}."])
+def test_a_dot_behind_the_domain_changes_nothing(forward_path):
+    """Postfix drops it before it asks its tables."""
+    tables = Tables({"info@example.test": "alice@example.test"}, {"root": "alice@example.test"})
+
+    assert ["alice@example.test"] == addresses(forward_path, tables)
 
 
 def test_a_loop_of_aliases_defers():

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from letterlock.cli.doctor import doctor
 from letterlock.postfix import MilterEntry, Settings, elements, milters
 from letterlock.postfix_findings import Expected, Finding, Severity
-from letterlock.postfix_rules import findings
+from letterlock.postfix_rules import delivered_domains, findings
 
 OURS = "{ unix:letterlock/milter.sock, default_action=tempfail, connect_timeout=10s }"
 SOUND = {
@@ -230,6 +230,19 @@ def test_what_settings_alone_cannot_tell_is_a_note(parameters: dict[str, str]) -
     found = findings(settings_with(parameters), Expected())
 
     assert [Severity.NOTE] == [f.severity for f in found if f.where == "main.cf"]
+
+
+def test_the_domains_that_are_compared_are_those_that_are_written_out() -> None:
+    """Tables and patterns cannot be listed; a domain of several lists counts once."""
+    settings = settings_with(
+        {
+            "mydestination": "mx.example.test, localhost hash:/etc/postfix/more",
+            "virtual_mailbox_domains": "Example.test /etc/postfix/domains",
+            "relay_domains": "example.test !not.test",
+        }
+    )
+
+    assert ["example.test", "localhost", "mx.example.test"] == delivered_domains(settings)
 
 
 def test_what_postconf_warns_about_is_a_breach() -> None:

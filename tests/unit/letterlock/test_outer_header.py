@@ -217,7 +217,6 @@ def test_a_message_id_cannot_be_injected_into(bad: str) -> None:
     [
         ("alice@example.org", b"To: alice@example.org\r\n"),
         ("a..b@example.org", b'To: "a..b"@example.org\r\n'),
-        ("a:b@example.org", b'To: "a:b"@example.org\r\n'),
         ("\u00fc@example.org", b"To: undisclosed-recipients:;\r\n"),
     ],
 )
