@@ -156,8 +156,12 @@ class Fields:
         return int.from_bytes(self.take(count), "big")
 
     def mpi(self) -> int:
-        """Return the next multiprecision integer (RFC 9580 §3.2)."""
-        return self.number((self.number(2) + 7) // 8)
+        """Return the next multiprecision integer, whose bit count is exact (RFC 9580 §3.2)."""
+        bits = self.number(2)
+        number = self.number((bits + 7) // 8)
+        if number.bit_length() != bits:
+            raise MalformedSignature("not the bits that a number says it has")
+        return number
 
     def rest(self) -> bytes:
         """Return what was not taken."""

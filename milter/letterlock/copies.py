@@ -21,7 +21,7 @@ class Copies:
     def send(self, transaction: Transaction, copies: tuple[Treated, ...]) -> Markers | None:
         """Have each of `copies` accepted, save for those that an earlier attempt got accepted.
 
-        Returns the markers to clear once the whole transaction is. Raises ReentryFailed.
+        Returns the markers to settle once the whole transaction is. Raises ReentryFailed.
         """
         if not copies or transaction.identity is None:
             return None

@@ -116,7 +116,7 @@ class Gateway:
     def accepted(self, transaction: Transaction, verdict: Verdict) -> None:
         """Postfix has taken all that the verdict wanted."""
         if verdict.markers is not None:
-            verdict.markers.clear()
+            verdict.markers.settle()
         _report(transaction, verdict.treated)
 
     def _recipient(self, transaction: Transaction, final: FinalRecipient) -> Recipient:

@@ -18,6 +18,9 @@ from letterlock.message import HeaderSection
 LIFETIME_SECONDS = 5 * 86_400
 """Senders give up after four to five days (RFC 5321 §4.5.4.1)."""
 
+_SETTLING_SECONDS = 600
+"""Between our word and Postfix's reply to the peer lies a moment in which a host can die."""
+
 # Not the whole header section: milters before us write fields that differ with every try.
 _IDENTIFYING = (b"message-id", b"date", b"from", b"to", b"cc", b"subject")
 
@@ -40,6 +43,8 @@ class Identity:
 
     def __init__(self, secret: bytes, reverse_path: str, section: HeaderSection) -> None:
         self._secret = secret
+        # RFC 5322 §3.6.4: with one, another message that is the same is a repetition.
+        self.is_unique = bool(section.named(b"message-id"))
         self._mac = hmac.new(secret, reverse_path.encode(errors="replace"), hashlib.sha256)
         for field in section:
             if field.key in _IDENTIFYING:
@@ -65,7 +70,7 @@ class Markers:
     def __init__(self, store: Store, identity: Identity) -> None:
         self._store = store
         self._identity = identity
-        self._set: list[str] = []
+        self._known: dict[str, bytes] = {}
 
     def accepted_before(self, mailbox: Mailbox) -> bool:
         """Whether an earlier attempt got this copy accepted."""
@@ -73,16 +78,23 @@ class Markers:
         found = self._store.get(name)
         if found is None or not hmac.compare_digest(found, value):
             return False
-        self._set.append(name)
+        self._known[name] = value
         return True
 
     def accepted(self, mailbox: Mailbox) -> None:
         """Remember that this copy was accepted."""
         name, value = self._identity.marker(mailbox)
         self._store.set(name, value, LIFETIME_SECONDS)
-        self._set.append(name)
+        self._known[name] = value
 
-    def clear(self) -> None:
-        """The whole transaction is accepted: the same message may now be sent on purpose."""
-        if self._set:
-            self._store.delete(self._set)
+    def settle(self) -> None:
+        """The whole transaction is accepted, as far as we can know.
+
+        Messages without a Message-ID may be the same and meant to be several, a device's
+        alarms for example: their markers go at once.
+        """
+        if not self._identity.is_unique:
+            self._store.delete(self._known)
+            return
+        for name, value in self._known.items():
+            self._store.set(name, value, _SETTLING_SECONDS)

@@ -119,9 +119,7 @@ def _serve(chain: str, target: str) -> None:
     with socket.create_server(("127.0.0.1", 443)) as listening:
         while True:
             connection, _ = listening.accept()
-            threading.Thread(
-                target=_relay, args=(context, connection, target), daemon=True
-            ).start()
+            threading.Thread(target=_relay, args=(context, connection, target), daemon=True).start()
 
 
 def _relay(context: ssl.SSLContext, connection: socket.socket, target: str) -> None:
