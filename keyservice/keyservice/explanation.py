@@ -13,7 +13,7 @@ _RULES = {
     Rule.UNUSED: "the registered certificate was never used in both directions, and this one is"
     " better attested (LEAP rule d)",
     Rule.NO_END: "the registered certificate has no expiration date (LEAP rule e)",
-    Rule.HELD: "its owner submitted it, and nobody objected during the hold-down",
+    Rule.HELD: "it is as well attested, and its owner did not object during the hold-down",
 }
 
 _REASONS = {
@@ -41,8 +41,8 @@ def _verdict(decision: Decision) -> str:
             return f"replaces {decision.replaces}: {_rule(decision)}"
         case Outcome.WAIT:
             return (
-                f"waits until {_time(decision.until)} to replace {decision.replaces}:"
-                f" {_rule(decision)}"
+                f"waits until {_time(decision.until)} to replace {decision.replaces},"
+                " unless its owner objects"
             )
         case Outcome.REFUSE:
             why = "" if decision.reason is None else _REASONS[decision.reason]

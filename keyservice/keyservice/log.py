@@ -40,5 +40,5 @@ def set_up() -> None:
     to_stderr.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[to_stderr], force=True)
     # These speak of each request, or of their own start-up.
-    for name in ("uvicorn.access", "uvicorn.error", "alembic", "sqlalchemy", "httpx"):
+    for name in ("uvicorn.access", "uvicorn.error", "alembic", "sqlalchemy", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -17,13 +17,10 @@ from itertools import islice
 from keyservice import openpgp, packets
 from keyservice.keymaterial import Algorithm, algorithm
 from keyservice.packets import Component, Packet, fingerprint, serialise
-from keyservice.signature import CERTIFICATIONS, Kind, MalformedSignature, read
+from keyservice.signature import CERTIFICATIONS, Kind, MalformedSignature, SubpacketType, read
 
 _DIRECT_KEY, _SUBKEY_BINDING, _SUBKEY_REVOCATION = 0x1F, 0x18, 0x28
 """Signature Type IDs (RFC 9580 §5.2.1)."""
-
-_HINTS = frozenset({16, 32, 33})
-"""Issuer Key ID, Embedded Signature, Issuer Fingerprint (RFC 9580 §5.2.3.7)."""
 
 _REVOCATIONS_MAX = 5
 
@@ -47,7 +44,10 @@ def publishable(octets: bytes) -> bytes:
     base = (unrevoked, *user_ids)
     subkeys = [s for s in (_subkey(s, base) for s in _tagged(stored, packets.PUBLIC_SUBKEY)) if s]
     kept = (_signed(bare, *revocations, *direct), *user_ids, *subkeys)
-    return serialise(tuple(_signed(c, *map(_without_claims, c.signatures)) for c in kept))
+    maker = bytes.fromhex(fingerprint(primary.packet))
+    return serialise(
+        tuple(_signed(c, *(_as_made(packet, maker) for packet in c.signatures)) for c in kept)
+    )
 
 
 def _user_id(component: Component, primary: Component) -> Component | None:
@@ -105,16 +105,23 @@ def _of_kind(component: Component, kinds: Iterable[int]) -> list[Packet]:
     return [packet for _, packet in sorted(found, key=lambda one: one[0])]
 
 
-def _without_claims(packet: Packet) -> Packet:
-    """Return a signature that holds without what its maker did not sign.
+def _as_made(packet: Packet, maker: bytes) -> Packet:
+    """Return a signature that holds without what the primary key `maker` did not sign.
 
-    Anybody could have put text into the unhashed subpackets; those that are left are hints.
+    Anybody can write into the unhashed subpackets. Only who made it may be said there.
     """
     signature = read(packet)
+    # RFC 9580 §5.5.4: the end of a version 4 fingerprint, the start of a version 6 one.
+    key_id, version = (maker[-8:], 4) if len(maker) == 20 else (maker[:8], 6)
+    issuers = {
+        SubpacketType.ISSUER_KEY_ID: key_id,
+        SubpacketType.ISSUER_FINGERPRINT: bytes([version]) + maker,
+    }
+    unhashed = {(subpacket.number, subpacket.body) for subpacket in signature.unhashed}
     hints = b"".join(
-        bytes([255, *(1 + len(s.body)).to_bytes(4, "big"), s.number]) + s.body
-        for s in signature.unhashed
-        if s.number in _HINTS
+        bytes([1 + len(body), number]) + body
+        for number, body in issuers.items()
+        if (number, body) in unhashed
     )
     count = 2 if signature.version == 4 else 4
     salt = bytes([len(signature.salt)]) + signature.salt if signature.version == 6 else b""

@@ -48,12 +48,12 @@ def main(path: Path, check: bool, worker: tuple[int, int, int] | None) -> None:
 def _work(config: Config, descriptors: Descriptors) -> None:
     # Only a worker pays for the import of the message path, and only after the
     # supervisor has set the directory in which its counters live.
-    from letterlock import assembly, session, worker
+    from letterlock import assembly, callbacks, session, worker
 
     gateway = assembly.gateway(config)
 
     def start(sessions: session.Counting) -> None:
-        session.serve(gateway, sessions, descriptors.listening, assembly.IDLE_SECONDS)
+        callbacks.serve(gateway, sessions, descriptors.listening, assembly.IDLE_SECONDS)
 
     worker.run(descriptors, config.drain_seconds, start)
 

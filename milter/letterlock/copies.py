@@ -26,15 +26,15 @@ class Copies:
         if not copies or transaction.identity is None:
             return None
         markers = Markers(self.store, transaction.identity)
-        with metrics.PHASE_SECONDS.labels("reentry").time(), self.port.connect() as session:
+        with metrics.REENTRY_SECONDS.time(), self.port.connect() as session:
             for treated in copies:
                 mailbox = treated.recipient.mailbox
                 if markers.accepted_before(mailbox):
-                    metrics.COPIES.labels("accepted_before").inc()
+                    metrics.COPIES_ACCEPTED_BEFORE.inc()
                     continue
                 session.send(self._copy(transaction, treated))
                 markers.accepted(mailbox)
-                metrics.COPIES.labels("accepted").inc()
+                metrics.COPIES_ACCEPTED.inc()
         return markers
 
     def _copy(self, transaction: Transaction, treated: Treated) -> Copy:

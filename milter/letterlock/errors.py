@@ -31,7 +31,7 @@ class MailboxMalformed(PermanentError):
 
 
 class NotNegotiated(TemporaryError):
-    """The MTA did not grant what exact restoration needs (`session.NEEDED`)."""
+    """The MTA did not grant what exact restoration needs (`callbacks`)."""
 
     reason = "not_negotiated"
 

@@ -174,9 +174,10 @@ def _report(transaction: Transaction, treated: Iterable[Treated]) -> None:
     metrics.OCTETS.inc(transaction.octets)
     copies = []
     for each in treated:
-        disposition, reason = each.treatment.disposition.value, each.treatment.value
-        metrics.MESSAGES.labels(disposition, reason).inc()
-        copies.append({"reason": reason, "fingerprint": each.recipient.answer.fingerprint})
+        metrics.MESSAGES_BY_TREATMENT[each.treatment].inc()
+        copies.append(
+            {"reason": each.treatment.value, "fingerprint": each.recipient.answer.fingerprint}
+        )
     log.outcome("accepted", queue_id=transaction.envelope.queue_id, copies=copies)
 
 

@@ -5,7 +5,6 @@ from prometheus_client import Counter, Histogram
 from letterlock.errors import LetterlockError, PermanentError, TemporaryError
 from letterlock.policy import Treatment
 
-_PHASES = ("rcpt", "end_of_header", "end_of_message", "reentry")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 MESSAGES = Counter(
@@ -46,13 +45,20 @@ FAILURE_REASONS = sorted(
 """The closed set of `letterlock_failures_total`'s label."""
 
 
+# Looked up once: a label costs more than the counting.
+RCPT_SECONDS, END_OF_HEADER_SECONDS, END_OF_MESSAGE_SECONDS, REENTRY_SECONDS = (
+    PHASE_SECONDS.labels(phase) for phase in ("rcpt", "end_of_header", "end_of_message", "reentry")
+)
+COPIES_ACCEPTED, COPIES_ACCEPTED_BEFORE = (
+    COPIES.labels(result) for result in ("accepted", "accepted_before")
+)
+MESSAGES_BY_TREATMENT = {
+    treatment: MESSAGES.labels(treatment.disposition.value, treatment.value)
+    for treatment in Treatment
+}
+
+
 def declare() -> None:
     """Make every label combination appear, so that a rate over it is never undefined."""
-    for treatment in Treatment:
-        MESSAGES.labels(treatment.disposition.value, treatment.value)
     for reason in FAILURE_REASONS:
         FAILURES.labels(reason)
-    for result in ("accepted", "accepted_before"):
-        COPIES.labels(result)
-    for phase in _PHASES:
-        PHASE_SECONDS.labels(phase)

@@ -13,7 +13,11 @@ from typing import NamedTuple
 
 import pysequoia
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pysequoia import CipherSuite, Profile
 
 from certificates import ALICE, GnuPG
@@ -77,7 +81,9 @@ def _by_gnupg(gnupg: GnuPG) -> dict[str, Pair]:
     pairs = {
         name: certified(name) for name in ("ed25519", "rsa2048", "nistp256", "nistp384", "nistp521")
     }
-    pairs["sha1"] = certified("rsa2048", "--allow-weak-key-signatures", "--cert-digest-algo", "SHA1")
+    pairs["sha1"] = certified(
+        "rsa2048", "--allow-weak-key-signatures", "--cert-digest-algo", "SHA1"
+    )
     pairs["local"] = certified("ed25519", how="--quick-lsign-key")
     pairs["positive"] = certified("ed25519", "--default-cert-level", "3")
     pairs["with_end"] = certified("ed25519", "--default-cert-expire", "1y")
@@ -151,16 +157,22 @@ def _sequoia(name: str) -> pysequoia.Tsk:
 
 
 class Hand:
-    """A version 4 EdDSALegacy primary key that signs whatever it is told to."""
+    """A primary key that signs whatever it is told to."""
 
-    def __init__(self, created: int) -> None:
-        """Make a key that claims to be from `created`."""
-        self._secret = Ed25519PrivateKey.generate()
-        point = b"\x40" + self._secret.public_key().public_bytes_raw()
-        oid = bytes.fromhex("2b06010401da470f01")
-        material = bytes([len(oid)]) + oid + mpi(int.from_bytes(point, "big"))
-        self.primary = Packet(PUBLIC_KEY, b"\x04" + created.to_bytes(4, "big") + b"\x16" + material)
+    def __init__(
+        self, created: int, algorithm: int = 22, versions: tuple[int, int] = (4, 4)
+    ) -> None:
+        """Make a key that claims to be from `created`; versions of the key and its signatures."""
+        key_version, self._version = versions
+        self._algorithm = algorithm
+        self._secret, material = _generate(algorithm)
+        count = len(material).to_bytes(4, "big") if key_version == 6 else b""
+        start = bytes([key_version]) + created.to_bytes(4, "big") + bytes([algorithm])
+        self.primary = Packet(PUBLIC_KEY, start + count + material)
         self.fingerprint = fingerprint(self.primary)
+
+    salt_octets = 0
+    """0: as many as RFC 9580 §9.5 wants."""
 
     def certify(
         self,
@@ -174,14 +186,16 @@ class Hand:
     ) -> Packet:
         """Return a certification with `more` hashed subpackets."""
         named = b"\xb4" + len(user_id.body).to_bytes(4, "big") + user_id.body
-        subject = _hashed(certified) + named
+        subject = self._hashed(certified) + named
         return self._sign(subject, kind, hash_id, made_at, b"".join(more), unhashed)
 
     def revoke(
         self, made_at: int | None, *more: bytes, hash_id: int = 8, unhashed: bytes = b""
     ) -> Packet:
         """Return a revocation of the key itself."""
-        return self._sign(_hashed(self.primary), 0x20, hash_id, made_at, b"".join(more), unhashed)
+        return self._sign(
+            self._hashed(self.primary), 0x20, hash_id, made_at, b"".join(more), unhashed
+        )
 
     def _sign(
         self,
@@ -192,17 +206,57 @@ class Hand:
         more: bytes,
         unhashed: bytes,
     ) -> Packet:
-        hashed = subpacket(33, b"\x04" + bytes.fromhex(self.fingerprint)) + more
+        hashed = subpacket(33, self.primary.body[:1] + bytes.fromhex(self.fingerprint)) + more
         if made_at is not None:
             hashed += subpacket(2, made_at.to_bytes(4, "big"))
-        signed = bytes([4, kind, 22, hash_id]) + len(hashed).to_bytes(2, "big") + hashed
-        digest = hashes.Hash(_DIGESTS[hash_id])
-        digest.update(subject + signed + b"\x04\xff" + len(signed).to_bytes(4, "big"))
+        count = 4 if self._version == 6 else 2
+        start = bytes([self._version, kind, self._algorithm, hash_id])
+        signed = start + len(hashed).to_bytes(count, "big") + hashed
+        algorithm = _DIGESTS[hash_id]
+        salt = b"s" * (self.salt_octets or algorithm.digest_size // 2) if count == 4 else b""
+        digest = hashes.Hash(algorithm)
+        trailer = bytes([self._version, 0xFF]) + len(signed).to_bytes(4, "big")
+        digest.update(salt + subject + signed + trailer)
         octets = digest.finalize()
-        made = self._secret.sign(octets)
-        numbers = b"".join(mpi(int.from_bytes(half, "big")) for half in (made[:32], made[32:]))
-        rest = len(unhashed).to_bytes(2, "big") + unhashed + octets[:2] + numbers
-        return Packet(SIGNATURE, signed + rest)
+        rest = len(unhashed).to_bytes(count, "big") + unhashed + octets[:2]
+        rest += bytes([len(salt)]) + salt if salt else b""
+        return Packet(SIGNATURE, signed + rest + self._material(octets, algorithm))
+
+    def _hashed(self, key: Packet) -> bytes:
+        if self._version == 6:
+            return b"\x9b" + len(key.body).to_bytes(4, "big") + key.body
+        return b"\x99" + len(key.body).to_bytes(2, "big") + key.body
+
+    def _material(self, digest: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
+        if isinstance(self._secret, ec.EllipticCurvePrivateKey):
+            made = self._secret.sign(digest, ec.ECDSA(Prehashed(algorithm)))
+            return b"".join(map(mpi, decode_dss_signature(made)))
+        made = self._secret.sign(digest)
+        if self._algorithm != 22:
+            return made
+        return b"".join(mpi(int.from_bytes(half, "big")) for half in (made[:32], made[32:]))
+
+
+_Secret = Ed25519PrivateKey | Ed448PrivateKey | ec.EllipticCurvePrivateKey
+
+
+def _generate(algorithm: int) -> tuple[_Secret, bytes]:
+    """Return a secret key and the key material of its public half (RFC 9580 §5.5.5)."""
+    match algorithm:
+        case 19:
+            curve = ec.generate_private_key(ec.SECP521R1())
+            point = curve.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+            oid = bytes.fromhex("2b81040023")
+            return curve, bytes([len(oid)]) + oid + mpi(int.from_bytes(point, "big"))
+        case 28:
+            long = Ed448PrivateKey.generate()
+            return long, long.public_key().public_bytes_raw()
+    short = Ed25519PrivateKey.generate()
+    native = short.public_key().public_bytes_raw()
+    if algorithm == 27:
+        return short, native
+    oid = bytes.fromhex("2b06010401da470f01")
+    return short, bytes([len(oid)]) + oid + mpi(int.from_bytes(b"\x40" + native, "big"))
 
 
 def subpacket(number: int, body: bytes, *, critical: bool = False) -> bytes:
@@ -218,7 +272,3 @@ def user_id(text: str = ALICE) -> Packet:
 def certificate(primary: Packet, name: Packet, *signatures: Packet) -> tuple[Component, ...]:
     """Return a certificate with one user ID."""
     return (Component(primary, ()), Component(name, signatures))
-
-
-def _hashed(key: Packet) -> bytes:
-    return b"\x99" + len(key.body).to_bytes(2, "big") + key.body

@@ -4,7 +4,14 @@ from keyservice.fetch import Forbidden
 
 _SCHEMES = [
     *("http://peer.org/", "ftp://peer.org/", "file:///etc/passwd", "gopher://peer.org/"),
-    *("data:text/plain,x", "javascript:x", "wss://peer.org/", "unix:///run/x", "https:peer.org"),
+    *(
+        "data:text/plain,x",
+        "javascript:x",
+        "wss://peer.org/",
+        "unix:///run/x",
+        "https:peer.org",
+        "https:/peer.org/",
+    ),
 ]
 _USERINFO = [
     *("https://name@peer.org/", "https://name:word@peer.org/", "https://peer.org@127.0.0.1/"),
@@ -37,7 +44,7 @@ _SPECIAL_USE = [
     *(f"{'a' * 56}.onion", "fritz.box.home", "peer.intranet", "peer.localdomain", "a.private"),
 ]
 _MALFORMED = [
-    *("", "peer.org", "//peer.org/", "/path", "https", "https:/peer.org/", "https:///", "https://"),
+    *("", "peer.org", "//peer.org/", "/path", "https", "https:///", "https://"),
     *("https://peer.org:/", "https://peer.org:x/", "https://peer.org:+443/", "https://peer.org/ x"),
     *("https://peer.org/\r\nX: y", "https://peer.org/ü", "https://peer.org\\x", "https://?x"),
     *("https://peer.org:443443/", " https://peer.org/", "https://peer.org/\x7f", "\nhttps://a.org"),

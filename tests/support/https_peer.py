@@ -114,9 +114,10 @@ def endless(head: bytes, chunk: bytes, pause: float = 0.0) -> Behaviour:
     return send
 
 
-def silence(_: ssl.SSLSocket, stopping: threading.Event) -> None:
-    """Return nothing, and stay."""
-    stopping.wait(30)
+def silence(connection: ssl.SSLSocket, _: threading.Event) -> None:
+    """Return nothing until the client goes."""
+    while connection.recv(4096):
+        pass
 
 
 def _head(status: int, fields: Mapping[str, str]) -> bytes:
@@ -167,6 +168,7 @@ class HTTPSPeer:
     def _converse(self, plain: socket.socket) -> None:
         self.connections += 1
         plain.settimeout(20)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             with self._context.wrap_socket(plain, server_side=True) as connection:
                 request = self._read(connection)

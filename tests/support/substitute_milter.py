@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from letterlock import assembly, listener, log, metrics, session
+from letterlock import assembly, callbacks, listener, log, metrics, session
 from letterlock.config import Config, load
 from letterlock.gateway import Gateway
 from letterlock.transaction import Transaction
@@ -45,6 +45,7 @@ def break_it(gateway: Gateway, what: str) -> None:
     """Put the fault in."""
     gateway_s: Any = gateway
     session_s: Any = session
+    callbacks_s: Any = callbacks
     places: dict[str, Callable[[], None]] = {
         "mail": lambda: setattr(session_s, "Envelope", _WithRaisingFromMilter),
         "rcpt": lambda: setattr(gateway_s, "recipient", wrong),
@@ -53,7 +54,7 @@ def break_it(gateway: Gateway, what: str) -> None:
         "body": lambda: setattr(gateway_s, "body", wrong),
         "eom": lambda: setattr(gateway_s, "end_of_message", wrong),
         "accepted": lambda: setattr(gateway_s, "accepted", wrong),
-        "apply": lambda: setattr(session_s.Session, "replacebody", wrong),
+        "apply": lambda: setattr(callbacks_s, "apply", wrong),
         "discard": lambda: setattr(Transaction, "discard", wrong),
         "leak": lambda: setattr(gateway_s, "end_of_message", Leaking(gateway).end_of_message),
         "nothing": lambda: None,
@@ -71,7 +72,7 @@ def serve(config: Config, what: str) -> None:
     gateway = assembly.gateway(config)
     break_it(gateway, what)
     with listener.listening_socket(config) as listening:
-        session.serve(gateway, session.Counting(), listening.fileno(), assembly.IDLE_SECONDS)
+        callbacks.serve(gateway, session.Counting(), listening.fileno(), assembly.IDLE_SECONDS)
 
 
 def main() -> None:

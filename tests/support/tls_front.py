@@ -1,8 +1,8 @@
 """What an operator puts before the public listener: TLS on port 443 under the domain's names.
 
-In a network and mount namespace of its own, where the names are in /etc/hosts and the only
-certificate authority is ours, so that programs find the front as they find the world's.
-Needs root, or the right to make namespaces.
+In a network and mount namespace of its own, where the names are in /etc/hosts, no others
+exist and the only certificate authority is ours, so that programs find the front as they find
+the world's. Needs root, or the right to make namespaces.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ _ENTER = """
 set -e
 ip link set lo up
 mount --bind {hosts} /etc/hosts
+mount --bind {resolver} /etc/resolv.conf
 mount --bind {authority} {system_authorities}
 {python} {this} {chain} {target} &
 front=$!
@@ -52,6 +53,8 @@ class TLSFront:
         self._target = target
         self._hosts = directory / "hosts"
         self._hosts.write_text(f"127.0.0.1 localhost {' '.join(names)}\n")
+        self._resolver = directory / "resolv.conf"
+        self._resolver.write_text("nameserver 127.0.0.1\n")
         self._authority, self._chain = directory / "authority.pem", directory / "chain.pem"
         _certify(names, self._authority, self._chain)
 
@@ -59,6 +62,7 @@ class TLSFront:
         """Run `command` there, and the front for as long as it takes."""
         enter = _ENTER.format(
             hosts=self._hosts,
+            resolver=self._resolver,
             authority=self._authority,
             system_authorities=SYSTEM_AUTHORITIES,
             python=sys.executable,
@@ -114,12 +118,24 @@ def _signed(
 
 def _serve(chain: str, target: str) -> None:
     """Relay what comes in over TLS at port 443 to a unix socket, for ever."""
+    threading.Thread(target=_deny_names, daemon=True).start()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
     with socket.create_server(("127.0.0.1", 443)) as listening:
         while True:
             connection, _ = listening.accept()
             threading.Thread(target=_relay, args=(context, connection, target), daemon=True).start()
+
+
+def _deny_names() -> None:
+    """Be a DNS in which no name exists: a lookup that nobody answers is another thing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dns:
+        dns.bind(("127.0.0.1", 53))
+        while True:
+            query, client = dns.recvfrom(512)
+            # RFC 1035 §4.1.1: a response, recursion available, NXDOMAIN; one question.
+            question = query[12 : query.index(b"\0", 12) + 5]
+            dns.sendto(query[:2] + b"\x81\x83\0\1\0\0\0\0\0\0" + question, client)
 
 
 def _relay(context: ssl.SSLContext, connection: socket.socket, target: str) -> None:

@@ -5,7 +5,6 @@ the local part, so that the directory cannot be listed by its URLs; `Variant` sa
 What comes is not looked at here: an error page sent with status 200 is for vetting to refuse.
 """
 
-import hashlib
 from enum import Enum
 from urllib.parse import quote
 
@@ -16,7 +15,7 @@ from keyservice.levels import Level, Source
 from keyservice.mailbox import Mailbox
 from keyservice.methods import Found, NotFound, Rejected, Result, Unavailable
 from keyservice.packets import ARMORED_OCTETS_MAX
-from keyservice.zbase32 import encode
+from keyservice.wkd_name import hashed_local_part
 
 _WELL_KNOWN = ".well-known/openpgpkey"
 
@@ -113,16 +112,6 @@ def _failed(where: str, failure: FetchFailed) -> Result | None:
             return Rejected(f"{where}: {failure}")
         case _:
             return Unavailable(f"{where}: {failure}")
-
-
-def hashed_local_part(local_part: str) -> str:
-    """Return the 32 characters that stand for `local_part` in a request URI.
-
-    Upper-case ASCII letters are mapped to lower case first (draft-koch §3.1); other
-    characters are left alone, so `str.lower` would be wrong here.
-    """
-    lowered = local_part.encode().lower()
-    return encode(hashlib.sha1(lowered, usedforsecurity=False).digest())
 
 
 def directory(domain: str, variant: Variant) -> str:

@@ -18,6 +18,8 @@ _EVERYWHERE = [
     # Web mailers ask from pages of their own; what is here is public anyway.
     (b"access-control-allow-origin", b"*"),
     (b"x-content-type-options", b"nosniff"),
+    # What is withdrawn is gone at once; and who asked for whom is no cache's business.
+    (b"cache-control", b"no-store"),
 ]
 _TOO_MANY = msgspec.json.encode(
     Problem(error="too_many_requests", reason="ask again after as many seconds as Retry-After says")

@@ -12,11 +12,12 @@ from urllib.parse import quote
 
 from litestar import Response, get, post
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.params import FromQuery
 
 from keyservice import packets, signature
 from keyservice.keymaterial import created
 from keyservice.packets import Component, Packet
-from keyservice.public.replies import keys, mailbox_in, no_certificate
+from keyservice.public.replies import FromStore, keys, mailbox_in, no_certificate
 from keyservice.published import Published, PublishedCertificate
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -47,7 +48,9 @@ class Operation(Enum):
 
 
 @get("/pks/lookup", sync_to_thread=True)
-def lookup(published: Published, op: str = "", search: str = "") -> Response[bytes]:
+def lookup(
+    published: FromStore, op: FromQuery[str] = "", search: FromQuery[str] = ""
+) -> Response[bytes]:
     """Return certificates in armor, or an index of them that machines can read."""
     if not op or not search:
         raise ValidationException("op and search are needed")

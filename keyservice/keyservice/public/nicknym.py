@@ -9,10 +9,11 @@ from urllib.parse import parse_qs
 import msgspec
 from litestar import HttpMethod, Response, route
 from litestar.exceptions import NotFoundException
+from litestar.params import FromQuery, RawBody
 
 from keyservice.public.hkp import by_number
 from keyservice.public.minimise import armored
-from keyservice.public.replies import mailbox_in
+from keyservice.public.replies import FromStore, mailbox_in
 from keyservice.published import Published, PublishedCertificate
 
 _ONE_QUESTION = "one of address and fingerprint is needed"
@@ -38,7 +39,10 @@ _METHODS = (HttpMethod.GET, HttpMethod.POST)
 
 @route("/", http_method=_METHODS, status_code=200, sync_to_thread=True)
 def ask(
-    published: Published, body: bytes, address: str = "", fingerprint: str = ""
+    published: FromStore,
+    body: RawBody,
+    address: FromQuery[str] = "",
+    fingerprint: FromQuery[str] = "",
 ) -> Response[dict[str, object]]:
     """Answer a question in the query or, application/x-www-form-urlencoded, in the body."""
     form = parse_qs(body.decode("utf-8", "replace"))

@@ -3,12 +3,16 @@
 from collections.abc import Iterable
 
 from litestar import Response
+from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 
 from keyservice.certificate import addr_specs
 from keyservice.mailbox import InvalidMailbox, Mailbox
 from keyservice.public.minimise import armored
-from keyservice.published import PublishedCertificate
+from keyservice.published import Published, PublishedCertificate
+
+FromStore = NamedDependency[Published]
+"""What handlers ask; injected under the name `published`."""
 
 
 def no_certificate() -> NotFoundException:

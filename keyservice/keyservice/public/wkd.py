@@ -10,36 +10,36 @@ from typing import Annotated
 from urllib.parse import unquote
 
 from litestar import Response, get
-from litestar.params import Parameter
+from litestar.params import FromPath, HeaderParameter
 
-from keyservice.public.replies import domain_in, no_certificate
+from keyservice.public.replies import FromStore, domain_in, no_certificate
 from keyservice.published import Published
 
 _ROOT = "/.well-known/openpgpkey"
 _HASHED = re.compile(r"[ybndrfg8ejkmcpqxot1uwisza345h769]{32}")
-_Host = Annotated[str, Parameter(header="host")]
+_Host = Annotated[str, HeaderParameter(name="host")]
 
 
 @get(f"{_ROOT}/{{domain:str}}/hu/{{hashed:str}}", sync_to_thread=True)
-def advanced(published: Published, domain: str, hashed: str) -> Response[bytes]:
+def advanced(published: FromStore, domain: FromPath[str], hashed: FromPath[str]) -> Response[bytes]:
     """Return the certificates of a mailbox, binary, the one in use first."""
     return _certificates(published, unquote(domain), hashed)
 
 
 @get(f"{_ROOT}/hu/{{hashed:str}}", sync_to_thread=True)
-def direct(published: Published, host: _Host, hashed: str) -> Response[bytes]:
+def direct(published: FromStore, hashed: FromPath[str], host: _Host = "") -> Response[bytes]:
     """Return the same; the domain is the host that was asked."""
     return _certificates(published, _without_port(host), hashed)
 
 
 @get(f"{_ROOT}/{{domain:str}}/policy", sync_to_thread=False)
-def advanced_policy(published: Published, domain: str) -> Response[bytes]:
+def advanced_policy(published: FromStore, domain: FromPath[str]) -> Response[bytes]:
     """Return the policy file: it must exist, and may be empty (§4.5)."""
     return _policy(published, unquote(domain))
 
 
 @get(f"{_ROOT}/policy", sync_to_thread=False)
-def direct_policy(published: Published, host: _Host) -> Response[bytes]:
+def direct_policy(published: FromStore, host: _Host = "") -> Response[bytes]:
     """Return the same."""
     return _policy(published, _without_port(host))
 

@@ -5,7 +5,9 @@ was done with it, and whether the next one is taken. None of its key material is
 """
 
 import functools
+import tempfile
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -46,7 +48,6 @@ class KeyManager:
             put.facts.fingerprint,
             level,
             Source.HKP,
-            # Bitmask takes the engine's word for what is in a certificate, even an expired one.
             signed_by_registered=self._certified(put),
         )
         decision = judge(self.registered, candidate, RULES, time.time())
@@ -85,9 +86,6 @@ class KeyManager:
 @functools.cache
 def cast() -> dict[str, Put]:
     """Return the certificates by the part they play."""
-    import tempfile
-    from pathlib import Path
-
     alice = "Alice <alice@example.org>"
     with tempfile.TemporaryDirectory(prefix="ll-gpg-") as home:
         gnupg = GnuPG(Path(home))

@@ -1,5 +1,7 @@
 """Certifications by other programs hold, and nothing else does; two verifiers must agree."""
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -25,6 +27,7 @@ from keyservice.certification_pgpy import second_opinion
 from keyservice.mailbox import Mailbox
 from keyservice.packets import SIGNATURE, USER_ID, Component, Packet
 from keyservice.revocation import Revocation, Strength
+from keyservice.signature import read
 from keyservice.transition import Finding, Objection, Predecessor, Transition, Verdict, transition
 from keyservice.transition import combine as combined
 
@@ -158,6 +161,75 @@ def test_a_signature_that_is_cut_short_never_holds() -> None:
             cut = Packet(SIGNATURE, signature.body[:end])
 
             assert Opinion.HOLDS is not certification_opinion(old, new, name_packet, cut)
+
+
+def own_opinion(hand: Hand, *more: bytes, made_at: int | None = MADE, hash_id: int = 8) -> Opinion:
+    """Return what is said of a signature by this hand, with these subpackets."""
+    signature = hand.certify(hand.primary, user_id(), made_at, *more, hash_id=hash_id)
+    return certification_opinion(hand.primary, hand.primary, user_id(), signature)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "versions", "least"),
+    [(19, (4, 4), 10), (19, (6, 6), 10), (27, (4, 4), 8), (27, (6, 6), 8), (28, (6, 6), 10)],
+)
+def test_a_digest_shorter_than_the_curve_is_refused(
+    algorithm: int, versions: tuple[int, int], least: int
+) -> None:
+    """RFC 9580 §5.2.3.2, §5.2.3.5: it would be the weakest part."""
+    hand = Hand(BORN, algorithm, versions)
+
+    assert Opinion.HOLDS is own_opinion(hand, hash_id=least)
+    assert (Opinion.HOLDS if least == 8 else Opinion.FAILS) is own_opinion(hand, hash_id=8)
+
+
+def test_a_signature_has_the_version_of_its_key() -> None:
+    """And a version 6 one the salt of its hash function (RFC 9580 §9.5)."""
+    salted = Hand(BORN, 27, (6, 6))
+    assert Opinion.HOLDS is own_opinion(salted)
+    salted.salt_octets = 8
+
+    assert Opinion.FAILS is own_opinion(salted)
+    assert Opinion.HOLDS is not own_opinion(Hand(BORN, 27, (4, 6)))
+    assert Opinion.HOLDS is not own_opinion(Hand(BORN, 27, (6, 4)))
+
+
+def test_leading_zeros_of_a_number_come_back() -> None:
+    """One signature in 128 has a half that starts with an octet of zeros."""
+    hand = Hand(BORN)
+    short = [
+        signature
+        for made_at in range(MADE, MADE + 1500)
+        if len((signature := hand.certify(hand.primary, user_id(), made_at)).body) < 107
+    ]
+
+    assert short
+    for signature in short:
+        question = (hand.primary, hand.primary, user_id(), signature)
+        assert (Opinion.HOLDS, Opinion.HOLDS) == (
+            certification_opinion(*question),
+            second_opinion(*question),
+        )
+
+
+def test_the_last_of_two_times_counts() -> None:
+    """RFC 9580 §5.2.3.9."""
+    early = subpacket(2, (BORN - 1).to_bytes(4, "big"))
+
+    assert Verdict.VERIFIED is by_hand(MADE, early).verdict
+
+
+def test_a_fingerprint_is_worth_more_than_a_key_id() -> None:
+    """A key ID that is right beside a fingerprint that is not names somebody else."""
+    hand, other = Hand(BORN), Hand(BORN)
+    key_id = subpacket(16, bytes.fromhex(other.fingerprint)[-8:])
+    signature = read(hand.certify(hand.primary, user_id(), MADE, unhashed=key_id))
+    bare = signature._replace(hashed=())
+
+    assert (True, False) == tuple(
+        map(signature.claims_issuer, (hand.fingerprint, other.fingerprint))
+    )
+    assert (False, True) == tuple(map(bare.claims_issuer, (hand.fingerprint, other.fingerprint)))
 
 
 @given(st.binary(max_size=120), st.binary(min_size=1, max_size=80))
@@ -372,3 +444,13 @@ def test_the_verifiers_never_disagree_about_real_certificates() -> None:
             own, second = certification_opinion(*question), second_opinion(*question)
 
             assert Verdict.UNDECIDED is not combined(own, second)
+
+
+def test_pgpy_keeps_its_warnings_to_itself() -> None:
+    """They are about its own dependencies, and nobody's business in a service's log."""
+    code = "import keyservice.certification_pgpy as it; print(it.second_opinion.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, timeout=60, check=False
+    )
+
+    assert (0, b"second_opinion\n", b"") == (done.returncode, done.stdout, done.stderr)

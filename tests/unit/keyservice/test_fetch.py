@@ -1,6 +1,7 @@
 """Nothing is contacted that must not be: no sockets here, every attempt would be seen."""
 
 import asyncio
+import ssl
 
 import pytest
 
@@ -20,7 +21,13 @@ def failure(
 ) -> Cause | Forbidden:
     """Return why `url` was not fetched; it is counted, once, as what it is."""
     counted: list[Cause | Forbidden] = []
-    fetcher = HTTPSFetcher(resolver, proxy=proxy, network=network, count=counted.append)
+    fetcher = HTTPSFetcher(
+        resolver,
+        proxy=proxy,
+        network=network,
+        count=counted.append,
+        trust=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+    )
     with pytest.raises((FetchFailed, FetchRefused)) as caught:
         asyncio.run(fetcher.get(url, limit_octets=100))
     (reason,) = counted

@@ -101,18 +101,26 @@ def test_a_forged_signature_goes(tag: int) -> None:
     assert publishable(alice) == publishable(with_signature(alice, tag, forged))
 
 
-def test_what_nobody_signed_goes() -> None:
+@pytest.mark.parametrize(
+    ("number", "body"),
+    [
+        # A notation (RFC 9580 §5.2.3.24): flags, lengths, name, value.
+        (20, bytes.fromhex("80000000 0001 0007") + b"xslander"),
+        (16, b"_slander"),
+        (33, b"\x04" + b"_slander".ljust(20)),
+    ],
+    ids=["notation", "issuer_key_id", "issuer_fingerprint"],
+)
+def test_what_nobody_signed_goes(number: int, body: bytes) -> None:
     """Anybody can write into the unhashed subpackets of a genuine signature."""
     alice = publishable(gallery()["gnupg"])
     genuine = next(c for c in components(alice) if c.packet.tag == USER_ID).signatures[0]
     signature = read(genuine)
-    # A notation (RFC 9580 §5.2.3.24): flags, lengths, name, value.
-    notation = bytes.fromhex("80000000 0001 0007") + b"xslander"
-    slander = bytes([1 + len(notation), 20]) + notation
+    slander = bytes([1 + len(body), number]) + body
     at = len(signature.signed)
     length = int.from_bytes(genuine.body[at : at + 2], "big") + len(slander)
-    body = genuine.body[:at] + length.to_bytes(2, "big") + slander + genuine.body[at + 2 :]
-    stuffed = alice.replace(packets.framed(genuine), packets.framed(Packet(SIGNATURE, body)))
+    changed = genuine.body[:at] + length.to_bytes(2, "big") + slander + genuine.body[at + 2 :]
+    stuffed = alice.replace(packets.framed(genuine), packets.framed(Packet(SIGNATURE, changed)))
 
     assert b"slander" in stuffed
     assert alice == publishable(stuffed)

@@ -226,3 +226,25 @@ def test_replaced_certificates_do_not_crowd_out_the_one_in_use(stored: Store) ->
         newest = stored.bind(sequoia(ALICE).certificate, MAILBOX)
 
     assert [newest] == [found.fingerprint for found in stored.published.by_mailbox(MAILBOX)]
+
+
+def test_to_say_no_takes_the_same_work_whatever_the_reason(stored: Store) -> None:
+    """Unknown, hidden, or without a certificate: the same reads, nothing verified."""
+    counted: list[str] = []
+    stored.bind(gallery()["alice"], MAILBOX)
+    stored.bind(gallery()["bob"], BOBS)
+    stored.hidden.add(MAILBOX)
+    stored.withdraw(BOBS)
+
+    @event.listens_for(stored.database._engine, "before_cursor_execute")
+    def before(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        counted.append(statement)
+
+    works = []
+    for mailbox in (MAILBOX, BOBS, Mailbox.parse("nobody@example.org")):
+        counted.clear()
+        assert () == stored.published.by_mailbox(mailbox)
+        works.append(list(counted))
+
+    assert works[0] == works[1] == works[2]
+    assert 0 == stored.vets.calls
