@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
+import redis
 import uvicorn
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -23,6 +24,7 @@ from keyservice.judge import Judge
 from keyservice.listeners import listen_tcp, listen_unix
 from keyservice.metrics import CertificateStates, Metrics
 from keyservice.overview import Overview
+from keyservice.public.serving import published
 from keyservice.revetting import Revetting
 from keyservice.server import Parts, application
 from keyservice.settings import MailboxSettings
@@ -72,6 +74,7 @@ def _serve(config: Config, secret: bytes) -> None:
         registry.register(CertificateStates(overview.states))
         _serve_metrics(config, registry)
         stack.enter_context(Revetting(enrolments))
+        stack.enter_context(published(config, _redis(config), secret, registry))
         _uvicorn(Parts(answers, enrolments, settings, overview)).run(sockets=sockets)
 
 
@@ -85,13 +88,19 @@ def _listeners(config: Config, stack: ExitStack) -> list[socket.socket]:
 
 
 def _cache(config: Config, secret: bytes, metrics: Metrics) -> AnswerCache | None:
+    client = _redis(config)
+    if client is None:
+        return None
+    return AnswerCache(client, secret, observe=metrics.observe_cache)
+
+
+def _redis(config: Config) -> redis.Redis | None:
     if not config.redis.url:
         return None
     try:
-        client = connect(config.redis.url)
+        return connect(config.redis.url)
     except ValueError as error:
         raise ConfigError(f"redis.url: {error}") from None
-    return AnswerCache(client, secret, observe=metrics.observe_cache)
 
 
 def _serve_metrics(config: Config, registry: CollectorRegistry) -> None:

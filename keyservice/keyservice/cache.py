@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from keyservice.circuit import Circuit
+from keyservice.held import HeldAnswers
 from keyservice.mailbox import Mailbox
 from keyservice.record import RECORD_OCTETS_MAX, BadRecord, record_name, seal, unseal
 from keyservice.wire import Answer
@@ -60,12 +61,17 @@ class AnswerCache:
         secret: bytes,
         clock: Callable[[], float] = time.time,
         observe: Callable[[CacheResult], None] = lambda _: None,
+        held: HeldAnswers | None = None,
     ) -> None:
-        """Sign with `secret`, which Redis never sees; tell `observe` about each access."""
+        """Sign with `secret`, which Redis never sees; tell `observe` about each access.
+
+        What `get` finds is offered to `held`.
+        """
         self._client = client
         self._secret = secret
         self._clock = clock
         self._observe = observe
+        self._held = held
         self._circuit = Circuit(REDIS_COOLDOWN)
 
     def get(self, mailbox: Mailbox) -> Answer | None:
@@ -73,7 +79,13 @@ class AnswerCache:
         if not self._circuit.is_closed:
             self._observe(CacheResult.SKIPPED)
             return None
-        answer, result = self._read(mailbox)
+        name = record_name(self._secret, mailbox)
+        if self._held is None:
+            answer, result = self._read(name, mailbox)
+        else:
+            question = self._held.ask(name, mailbox.key)
+            answer, result = self._read(name, mailbox)
+            self._held.keep(question, answer)
         self._observe(result)
         return answer
 
@@ -106,12 +118,10 @@ class AnswerCache:
         self._observe(CacheResult.FORGOTTEN)
         return True
 
-    def _read(self, mailbox: Mailbox) -> tuple[Answer | None, CacheResult]:
+    def _read(self, name: str, mailbox: Mailbox) -> tuple[Answer | None, CacheResult]:
         try:
             # GETRANGE, because GET would read a value of any size into memory.
-            record = self._client.getrange(
-                record_name(self._secret, mailbox), 0, RECORD_OCTETS_MAX - 1
-            )
+            record = self._client.getrange(name, 0, RECORD_OCTETS_MAX - 1)
         except redis.ResponseError:  # another type under our name
             return None, CacheResult.BAD_RECORD
         except (redis.RedisError, OSError):

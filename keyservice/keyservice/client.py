@@ -1,13 +1,15 @@
 """What the milter and the operator's command use of the key service.
 
 `KeyServiceClient.lookup` never raises and never takes longer than its deadline: whatever
-goes wrong is UNAVAILABLE, which obliges the milter to defer. It asks, in this order,
-Redis (signed copies), the key service, and its own memory of certificates seen of late.
+goes wrong is UNAVAILABLE, which obliges the milter to defer. It asks, in this order, answers
+held in memory (if `hold`), Redis (signed copies), the key service, and its own memory of
+certificates seen of late.
 
 Nothing else of this package may be imported by `letterlock`.
 """
 
 import time
+import weakref
 from collections.abc import Callable
 from enum import Enum
 from urllib.parse import quote
@@ -16,6 +18,7 @@ import msgspec
 
 from keyservice.cache import AnswerCache, connect
 from keyservice.circuit import Circuit
+from keyservice.held import HeldAnswers
 from keyservice.mailbox import InvalidMailbox, Mailbox
 from keyservice.operator_client import OperatorClient, ServiceRefused, ServiceUnavailable
 from keyservice.operator_wire import (
@@ -30,6 +33,7 @@ from keyservice.operator_wire import (
 )
 from keyservice.record import BadRecord, require_current
 from keyservice.stale import StaleAnswers
+from keyservice.tracking import Tracking
 from keyservice.transport import DeadlinePassed, Endpoint, TransportError, exchange
 from keyservice.wire import (
     Answer,
@@ -79,9 +83,14 @@ _answer_decoder = msgspec.json.Decoder(Answer)
 class Layer(Enum):
     """Who gave the answer."""
 
+    MEMORY = "memory"
+    """An answer that Redis gave earlier and has not taken back."""
+
     REDIS = "redis"
     SERVICE = "service"
     STALE = "stale"
+    """A certificate of earlier, because nobody could be asked."""
+
     NONE = "none"
 
 
@@ -100,6 +109,10 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     secret: bytes = b""
     """Shared with the key service, never with Redis."""
+
+    hold: bool = False
+    """Hold what Redis said in memory while Redis tells of changes: for a process that stays.
+    Takes a thread, from the first lookup on."""
 
     deadline: float = 5.0
     """Seconds for one exchange with the key service, in all."""
@@ -128,20 +141,38 @@ class KeyServiceClient:
         self._deadline = config.deadline
         self._clock = clock
         self._observe = observe
-        self._cache = (
-            AnswerCache(connect(config.redis_url), config.secret, clock)
-            if config.redis_url
-            else None
-        )
+        self._tracking: Tracking | None = None
+        self._cache: AnswerCache | None = None
+        if config.redis_url:
+            self._use_redis(config)
         self._circuit = Circuit(_SERVICE_COOLDOWN)
         self._stale = StaleAnswers(config.stale_for, _STALE_ENTRIES_MAX)
 
     def lookup(self, mailbox: Mailbox) -> Answer:
         """Return what is known about `mailbox`; UNAVAILABLE if nobody can say. Never raises."""
         started = time.monotonic()
-        layer, answer = self._ask(mailbox)
+        layer, answer = self._recall(mailbox, started) or self._ask(mailbox)
         self._observe(layer, answer.outcome, time.monotonic() - started)
         return answer
+
+    def _use_redis(self, config: ClientConfig) -> None:
+        held = HeldAnswers() if config.hold else None
+        if held is not None:
+            self._tracking = Tracking(config.redis_url, held)
+            # The thread knows of what is held, but not of us, who may go.
+            weakref.finalize(self, self._tracking.stop)
+        self._cache = AnswerCache(connect(config.redis_url), config.secret, self._clock, held=held)
+
+    def _recall(self, mailbox: Mailbox, moment: float) -> tuple[Layer, Answer] | None:
+        if self._tracking is None:
+            return None
+        now = self._clock()
+        answer = self._tracking.held.get(mailbox.key, moment, now)
+        if answer is None:
+            self._tracking.start()
+            return None
+        self._stale.remember(mailbox, answer, now)
+        return Layer.MEMORY, answer
 
     def _ask(self, mailbox: Mailbox) -> tuple[Layer, Answer]:
         layer, answer = Layer.REDIS, self._cache.get(mailbox) if self._cache else None

@@ -3,6 +3,7 @@
 `keyservice.toml` beside this package is the annotated example.
 """
 
+import re
 import stat
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from keyservice.wire import ArrivedEncrypted, HeaderPolicy, WithoutCertificate
 
 SECRET_OCTETS_MIN = 32
 """HMAC-SHA256 wants a key as long as its output (RFC 2104 §3)."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
+"""RFC 9110 §5.6.2, or nothing."""
 
 
 class RedisSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,12 +36,30 @@ class DomainSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     arrived_encrypted: ArrivedEncrypted | None = None
     keep_outside: tuple[str, ...] | None = None
     mailer: str | None = None
+    published: bool = False
+    """Whether the public listener shows its certificates; no part of the policy."""
 
     @property
     def settings(self) -> dict[str, object]:
-        """What the operator wrote down."""
+        """What the operator wrote down of the policy."""
         written: dict[str, object] = msgspec.to_builtins(self)
+        written.pop("published", None)
         return written
+
+
+class PublicSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The listener for everybody; without a socket and a port there is none."""
+
+    socket: str = ""
+    socket_group: str = ""
+    tcp: str = ""
+    requests_per_minute: int = 60
+    client_address_header: str = ""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is one."""
+        return bool(self.socket or self.tcp)
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +71,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: str = "127.0.0.1:9465"
     database: str = "/var/lib/letterlock/keyservice.sqlite"
     redis: RedisSection = RedisSection()
+    public: PublicSection = PublicSection()
     domains: dict[str, DomainSection] = {}
 
 
@@ -84,7 +107,8 @@ def host_and_port(text: str, key: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ConfigError(f"{key}: expected HOST:PORT")
-    # There is no authentication: whoever reaches the port may enrol certificates.
+    # There is no authentication: whoever reaches the port may enrol certificates, or (on
+    # the public one) say by which address he asks.
     if host not in ("127.0.0.1", "[::1]"):
         raise ConfigError(f"{key}: the host must be 127.0.0.1 or [::1]")
     return host.strip("[]"), int(port)
@@ -97,12 +121,24 @@ def _require_sound(config: Config) -> None:
         host_and_port(config.tcp, "tcp")
     if config.metrics:
         host_and_port(config.metrics, "metrics")
+    _require_public(config.public)
     for name, section in config.domains.items():
         _require_domain(name)
         try:
             policy.parse(section.settings)
         except BadSetting as error:
             raise ConfigError(f'domains."{name}": {error}') from None
+
+
+def _require_public(public: PublicSection) -> None:
+    if public.socket and not public.socket.startswith("/"):
+        raise ConfigError("public.socket: expected an absolute path")
+    if public.tcp:
+        host_and_port(public.tcp, "public.tcp")
+    if public.requests_per_minute < 1:
+        raise ConfigError("public.requests_per_minute: expected 1 or more")
+    if not _TOKEN.fullmatch(public.client_address_header):
+        raise ConfigError("public.client_address_header: not a header field name")
 
 
 def _require_domain(name: str) -> None:

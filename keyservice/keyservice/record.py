@@ -21,6 +21,9 @@ RECORD_OCTETS_MAX = 65_536
 CLOCK_TOLERANCE = 5
 """Seconds by which two hosts of one service may disagree."""
 
+RECORD_PREFIX = "letterlock:answer:1:"
+"""What the names of all records begin with, and of nothing else in Redis."""
+
 _MAC_OCTETS = hashlib.sha256().digest_size
 _answer_encoder = msgspec.json.Encoder()
 _answer_decoder = msgspec.json.Decoder(Answer)
@@ -33,7 +36,7 @@ class BadRecord(ValueError):
 def record_name(secret: bytes, mailbox: Mailbox) -> str:
     """Return the Redis key for `mailbox`; without `secret` it does not tell which one it is."""
     digest = hmac.digest(secret, b"letterlock name 1\0" + mailbox.key.encode(), "sha256")
-    return f"letterlock:answer:1:{digest.hex()}"
+    return RECORD_PREFIX + digest.hex()
 
 
 def seal(secret: bytes, mailbox: Mailbox, answer: Answer) -> bytes:

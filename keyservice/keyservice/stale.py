@@ -8,6 +8,8 @@ import msgspec
 from keyservice.mailbox import Mailbox
 from keyservice.wire import Answer, Outcome
 
+_NEVER: tuple[float, Answer | None] = (0.0, None)
+
 
 class StaleAnswers:
     """Bounded memory of FOUND answers. Any thread may call it.
@@ -25,10 +27,17 @@ class StaleAnswers:
 
     def remember(self, mailbox: Mailbox, answer: Answer, now: float) -> None:
         """Note what was answered at `now`; anything but FOUND wipes the memory of `mailbox`."""
+        key = mailbox.key
+        seen, known = self._seen.get(key, _NEVER)
+        # The same again, as most often: to the second is exact enough, and needs no lock.
+        if (known is answer and 0 <= now - seen < 1) or (
+            known is None and answer.outcome is not Outcome.FOUND
+        ):
+            return
         with self._lock:
-            self._seen.pop(mailbox.key, None)
+            self._seen.pop(key, None)
             if answer.outcome is Outcome.FOUND:
-                self._seen[mailbox.key] = (now, answer)
+                self._seen[key] = (now, answer)
             if len(self._seen) > self._entries_max:
                 self._seen.popitem(last=False)
 

@@ -27,8 +27,8 @@ EX_CONFIG = 78
     help="The configuration file.",
 )
 @click.option("--check", is_flag=True, help="Read the configuration, say what is wrong, stop.")
-@click.option("--worker", nargs=3, type=int, hidden=True)
-def main(path: Path, check: bool, worker: tuple[int, int, int] | None) -> None:
+@click.option("--worker", nargs=4, type=int, hidden=True)
+def main(path: Path, check: bool, worker: tuple[int, int, int, int] | None) -> None:
     """Encrypt inbound mail to its recipients before Postfix stores it."""
     keep_memory_private()
     log.set_up()
@@ -37,7 +37,8 @@ def main(path: Path, check: bool, worker: tuple[int, int, int] | None) -> None:
         if check:
             read_secret(config.redis.secret_file)
         elif worker:
-            _work(config, Descriptors(*worker))
+            *descriptors, slot = worker
+            _work(config, Descriptors(*descriptors), slot)
         else:
             _supervise(path, config)
     except LetterlockError as error:
@@ -45,7 +46,7 @@ def main(path: Path, check: bool, worker: tuple[int, int, int] | None) -> None:
         sys.exit(EX_CONFIG)
 
 
-def _work(config: Config, descriptors: Descriptors) -> None:
+def _work(config: Config, descriptors: Descriptors, slot: int) -> None:
     # Only a worker pays for the import of the message path, and only after the
     # supervisor has set the directory in which its counters live.
     from letterlock import assembly, callbacks, session, worker
@@ -55,6 +56,7 @@ def _work(config: Config, descriptors: Descriptors) -> None:
     def start(sessions: session.Counting) -> None:
         callbacks.serve(gateway, sessions, descriptors.listening, assembly.IDLE_SECONDS)
 
+    worker.stay_on_one_cpu(slot)
     worker.run(descriptors, config.drain_seconds, start)
 
 

@@ -1,7 +1,8 @@
 """Postfix's own tables, asked with Postfix's own tools: postconf(1) and postmap(1).
 
-One process per table and question, so answers are kept for a minute. The daemon's
-account must be able to read the tables (README, "Operating").
+Tables in files are read as a whole when they change; others cost a process for each
+question, so answers are kept for a minute. The daemon's account must be able to read the
+tables (README, "Operating").
 """
 
 import re
@@ -9,9 +10,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from letterlock.aliases import FinalRecipient, Rules, final_recipients
 from letterlock.errors import TablesUnavailable
+from letterlock.listed_table import ListedTable, file_of
 
 KEPT_SECONDS = 60.0
 KEPT_MAX = 50_000
@@ -41,6 +44,7 @@ class PostfixTables:
         """Read the settings. Raises TablesUnavailable when Postfix cannot be asked."""
         self._directory = config_directory
         self._run = run or _run
+        self._files: dict[str, ListedTable | None] = {}
         settings = self._settings()
         self._virtual = _split(settings["virtual_alias_maps"])
         self._aliases = _split(settings["alias_maps"])
@@ -81,9 +85,23 @@ class PostfixTables:
         table = table.removeprefix("proxy:")
         if table.partition(":")[0] in _PATTERN_TABLES:
             keys = [k for k in keys[:1] if not k.startswith("@")]
+        if (rows := self._listed(table)) is not None:
+            return rows
         question = "".join(f"{key.lower()}\n" for key in keys)
-        printed = self._run(["postmap", "-c", self._directory, "-q", "-", table], question)
+        return self._postmap(["-q", "-", table], question)
+
+    def _postmap(self, arguments: Sequence[str], question: str = "") -> dict[str, str]:
+        printed = self._run(["postmap", "-c", self._directory, *arguments], question)
         return dict(_pair(line) for line in printed.splitlines())
+
+    def _listed(self, table: str) -> dict[str, str] | None:
+        """Return all rows of `table` where it is a file that can be held."""
+        if table not in self._files:
+            path = file_of(table)
+            read = partial(self._postmap, ["-s", table])
+            self._files[table] = ListedTable(path, read) if path else None
+        file = self._files[table]
+        return file.rows() if file else None
 
     def _settings(self) -> dict[str, str]:
         printed = self._run(["postconf", "-c", self._directory, "-x", *_PARAMETERS], "")
@@ -141,8 +159,9 @@ def _run(command: Sequence[str], question: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         raise TablesUnavailable(f"{command[0]} could not be run") from None
-    # postmap exits with 1 both for "not there" and for "cannot open";
-    # only the second is explained on standard error.
-    if done.returncode not in (0, 1) or done.stderr.strip():
-        raise TablesUnavailable(f"{command[0]}: {done.stderr.strip().splitlines()[-1:]}")
+    # postmap exits with 1 both for "not there" and for "cannot open"; only the second is
+    # explained on standard error. A warning (a table older than its source) explains nothing.
+    said = [line for line in done.stderr.splitlines() if line.strip() and "warning:" not in line]
+    if done.returncode not in (0, 1) or (done.returncode == 1 and said):
+        raise TablesUnavailable(f"{command[0]}: {said[-1:]}")
     return done.stdout

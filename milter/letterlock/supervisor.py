@@ -27,6 +27,7 @@ _RESPAWN_SECONDS = 1.0
 
 @dataclass(slots=True)
 class _Worker:
+    slot: int
     process: subprocess.Popen[bytes]
     started: float
 
@@ -55,8 +56,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT. Raises ConfigError if no worker starts."""
-        for _ in range(self._config.workers):
-            self._workers.append(self._start())
+        self._workers = self._start_all()
         log.outcome("serving", workers=self.running)
         while True:
             received = signal.sigtimedwait(_SIGNALS, 1.0)
@@ -76,17 +76,17 @@ class Supervisor:
                 log.failure(
                     "worker_died", worker=worker.process.pid, status=worker.process.returncode
                 )
-        while len(self._workers) < self._config.workers and time.monotonic() >= self.not_before:
+        free = set(range(self._config.workers)) - {worker.slot for worker in self._workers}
+        if free and time.monotonic() >= self.not_before:
             try:
-                self._workers.append(self._start())
+                self._workers.append(self._start(free.pop()))
             except ConfigError:
                 self.not_before = time.monotonic() + _RESPAWN_SECONDS
-                return
 
     def _replace_all(self) -> None:
         try:
             self._config = load(self._config_path)
-            fresh = [self._start() for _ in range(self._config.workers)]
+            fresh = self._start_all()
         except ConfigError as error:
             log.failure("reload_refused", detail=str(error))
             return
@@ -97,7 +97,19 @@ class Supervisor:
         self._leaving = [w for w in (*self._leaving, *old) if w.process.poll() is None]
         log.outcome("reloaded", workers=self.running)
 
-    def _start(self) -> _Worker:
+    def _start_all(self) -> list[_Worker]:
+        started: list[_Worker] = []
+        try:
+            for slot in range(self._config.workers):
+                started.append(self._start(slot))
+        except ConfigError:
+            for worker in started:
+                worker.process.send_signal(STOP)
+            self._leaving += started
+            raise
+        return started
+
+    def _start(self, slot: int) -> _Worker:
         ready, ready_in = os.pipe()
         command = [
             sys.executable,
@@ -109,6 +121,7 @@ class Supervisor:
             str(self._listening),
             str(ready_in),
             str(self._lifeline[0]),
+            str(slot),
         ]
         inherited = (self._listening, ready_in, self._lifeline[0])
         process = subprocess.Popen(  # noqa: S603 (ourselves)
@@ -128,7 +141,7 @@ class Supervisor:
             process.kill()
             process.wait()
             raise ConfigError("a worker did not start; its own line says why")
-        return _Worker(process, time.monotonic())
+        return _Worker(slot, process, time.monotonic())
 
     def _stop(self) -> None:
         everybody = [*self._workers, *self._leaving]

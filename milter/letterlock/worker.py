@@ -46,6 +46,16 @@ def keep_memory_private() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def stay_on_one_cpu(slot: int) -> None:
+    """Share the CPUs out among the workers, by their number.
+
+    Only one thread of a Python process computes at a time. On several CPUs libmilter's
+    threads wake each other for nothing: a tenth of the CPU time of a busy mail host.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {allowed[slot % len(allowed)]})
+
+
 def run(descriptors: Descriptors, drain_seconds: float, start: Callable[[Counting], None]) -> None:
     """Serve with `start`, which blocks, until drained. Does not return."""
     # Blocked before any thread starts, so that only the draining thread ever sees it.

@@ -162,6 +162,7 @@ class KeyServiceProcess(_Process):
     """The key service on a unix socket, with metrics on a free port.
 
     `domains` is the `[domains]` table: name to settings. `redis_url` "" means no cache.
+    `sections`: further tables of the configuration, such as `public`.
     """
 
     def __init__(
@@ -172,8 +173,10 @@ class KeyServiceProcess(_Process):
         *,
         tcp: bool = False,
         secret: bytes = SECRET,
+        sections: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         super().__init__(directory)
+        self.sections = sections or {}
         self.redis_url = redis_url
         self.secret = secret
         self.socket = directory / "keyservice.sock"
@@ -198,8 +201,10 @@ class KeyServiceProcess(_Process):
             f"url = {json.dumps(self.redis_url)}",
             f"secret_file = {json.dumps(str(self.secret_file))}",
         ]
-        for name, settings in self.domains.items():
-            lines.append(f"[domains.{json.dumps(name)}]")
+        tables = dict(self.sections)
+        tables |= {f"domains.{json.dumps(name)}": table for name, table in self.domains.items()}
+        for name, settings in tables.items():
+            lines.append(f"[{name}]")
             lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
         self.config.write_text("\n".join(lines) + "\n")
 

@@ -1,19 +1,22 @@
 """Postfix's tables are asked as Postfix would ask them, and a failure is never an answer."""
 
+import subprocess
+
 import pytest
 
+from letterlock import listed_table, postfix_tables
 from letterlock.aliases import final_recipients
 from letterlock.errors import TablesUnavailable
 from letterlock.postfix_tables import KEPT_SECONDS, PostfixTables, Resolver
 
 SETTINGS = {
-    "alias_maps": "hash:/aliases",
+    "alias_maps": "ldap:/aliases",
     "local_transport": "local:$myhostname",
-    "mydestination": "mx.example.test, hash:/destinations",
+    "mydestination": "mx.example.test, ldap:/destinations",
     "myorigin": "example.test",
     "propagate_unmatched_extensions": "canonical, virtual",
     "recipient_delimiter": "+",
-    "virtual_alias_maps": "hash:/virtual regexp:/pattern, proxy:pgsql:/later",
+    "virtual_alias_maps": "ldap:/virtual regexp:/pattern, proxy:pgsql:/later",
 }
 
 
@@ -43,7 +46,7 @@ def test_every_table_is_asked_for_the_complete_address_before_any_for_the_domain
     """virtual(5): the order of keys goes before the order of tables."""
     postfix = Postfix(
         {
-            "hash:/virtual": {"@example.test": "catchall@example.test"},
+            "ldap:/virtual": {"@example.test": "catchall@example.test"},
             "pgsql:/later": {"bob@example.test": "alice@example.test"},
         }
     )
@@ -60,7 +63,7 @@ def test_a_pattern_table_is_asked_for_complete_addresses_only():
 
     assert ("regexp:/pattern", ["bob+x@example.test"]) in postfix.asked
     assert (
-        "hash:/virtual",
+        "ldap:/virtual",
         ["bob+x@example.test", "bob@example.test", "@example.test"],
     ) in postfix.asked
 
@@ -75,7 +78,7 @@ def test_proxied_tables_are_opened_directly():
 def test_a_local_domain_may_stand_in_a_table():
     """mydestination takes tables as well as names."""
     postfix = Postfix(
-        {"hash:/destinations": {"other.test": "x"}, "hash:/aliases": {"root": "alice"}}
+        {"ldap:/destinations": {"other.test": "x"}, "ldap:/aliases": {"root": "alice"}}
     )
 
     assert ["alice@example.test"] == addresses(postfix, "root@other.test")
@@ -83,7 +86,7 @@ def test_a_local_domain_may_stand_in_a_table():
 
 def test_local_aliases_are_not_asked_where_local_delivers_nothing():
     """A local_transport other than local(8) does not read alias_maps."""
-    postfix = Postfix({"hash:/aliases": {"root": "alice"}}, local_transport="lmtp:unix:x")
+    postfix = Postfix({"ldap:/aliases": {"root": "alice"}}, local_transport="lmtp:unix:x")
 
     assert ["root@mx.example.test"] == addresses(postfix, "root@mx.example.test")
 
@@ -117,7 +120,7 @@ def _postconf() -> str:
 def test_answers_are_kept_for_a_minute_and_no_longer():
     """An alias that changes takes effect without a restart."""
     now = [0.0]
-    postfix = Postfix({"hash:/virtual": {"bob@example.test": "alice@example.test"}})
+    postfix = Postfix({"ldap:/virtual": {"bob@example.test": "alice@example.test"}})
     recipients = Resolver(PostfixTables("/etc/postfix", postfix), lambda: now[0])
     recipients.resolve("bob@example.test")
     postfix.tables = {}
@@ -127,3 +130,54 @@ def test_answers_are_kept_for_a_minute_and_no_longer():
 
     assert "alice@example.test" == kept[0].address
     assert "bob@example.test" == recipients.resolve("bob@example.test")[0].address
+
+
+@pytest.fixture
+def real_postfix(tmp_path):
+    """A configuration directory with a table of aliases in a file."""
+    (tmp_path / "main.cf").write_text(
+        "compatibility_level = 3.6\nmyorigin = example.test\nmydestination =\nalias_maps =\n"
+        f"virtual_alias_maps = hash:{tmp_path}/virtual\n"
+    )
+    return tmp_path
+
+
+def write_aliases(directory, text):
+    (directory / "virtual").write_text(text)
+    subprocess.run(["postmap", "-c", directory, f"hash:{directory}/virtual"], check=True)
+
+
+def test_a_table_in_a_file_is_read_once_and_again_when_it_changes(real_postfix):
+    """Not one process per address, and yet a new alias counts at once."""
+    write_aliases(real_postfix, "Bob@example.test alice@example.test\n")
+    commands = []
+
+    def run(command, question):
+        commands.append(command)
+        return postfix_tables._run(command, question)
+
+    tables = PostfixTables(str(real_postfix), run)
+    seen = [final_recipients(f"{name}@example.test", tables) for name in ("bob", "carol", "dave")]
+    asked = len(commands)
+    write_aliases(real_postfix, "bob@example.test eve@example.test\n")
+    changed = final_recipients("bob@example.test", tables)
+
+    assert ["alice", "carol", "dave"] == [found[0].mailbox.local_part for found in seen]
+    assert 2 == asked
+    assert "eve" == changed[0].mailbox.local_part
+
+
+def test_a_table_too_large_to_hold_is_asked_address_by_address(real_postfix, monkeypatch):
+    """Every worker would hold a copy of it."""
+    write_aliases(real_postfix, "bob@example.test alice@example.test\n")
+    monkeypatch.setattr(listed_table, "FILE_OCTETS_MAX", 1)
+
+    found = final_recipients("bob@example.test", PostfixTables(str(real_postfix)))
+
+    assert "alice" == found[0].mailbox.local_part
+
+
+def test_a_table_whose_file_is_gone_defers(real_postfix):
+    """Missing is not empty."""
+    with pytest.raises(TablesUnavailable):
+        final_recipients("bob@example.test", PostfixTables(str(real_postfix)))

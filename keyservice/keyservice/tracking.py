@@ -1,0 +1,133 @@
+"""Listens to Redis for changes, so that answers can be held in this process.
+
+Redis pushes the names of records that were written, removed or expired (`CLIENT TRACKING ON
+BCAST`, RESP3) on a connection that serves for nothing else. What is held is believed only on a
+lease: a PING that is answered proves that every change before it was sent has been heard, and
+renews the lease. A connection that breaks ends it at once; one that went dead without a word
+ends it after `STALENESS_MAX` seconds, even if the thread that listens never ran again.
+
+A Redis that keeps changes to itself makes an answer last until it expires (`LIFETIME_MAX`), as
+it can without this module, too.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from keyservice.held import HeldAnswers
+from keyservice.record import RECORD_PREFIX
+
+HEARTBEAT = 1.0
+"""Seconds from one PING to the next."""
+
+PATIENCE = 1.0
+"""Seconds for a reply, and for connecting."""
+
+STALENESS_MAX = HEARTBEAT + PATIENCE
+"""Seconds. A change that Redis was told of goes unnoticed for no longer."""
+
+_PAUSE_MIN = 0.1
+_PAUSE_MAX = 5.0
+"""Seconds until Redis is tried again, twice as long each time."""
+
+# The last three are what redis-py makes of octets that are no RESP.
+_FAILURES = (redis.RedisError, OSError, ValueError, TypeError, LookupError)
+
+log = logging.getLogger(__name__)
+
+_Connection = Any
+"""`redis.Connection`, whose methods redis-py left untyped."""
+
+
+class _Changed:
+    """A push: names of records, or None for all."""
+
+    def __init__(self, push: list[list[bytes] | None]) -> None:
+        self.names = push[1]
+
+
+class Tracking:
+    """A thread that keeps a HeldAnswers truthful. Any thread may call it."""
+
+    def __init__(self, url: str, held: HeldAnswers) -> None:
+        """Do nothing yet. Raises ValueError if `url` makes no sense."""
+        self.held = held
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._pause = 0.0
+        self._pool = redis.ConnectionPool.from_url(
+            url,
+            protocol=3,
+            socket_timeout=PATIENCE,
+            socket_connect_timeout=PATIENCE,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def start(self) -> None:
+        """Listen, if that was not begun before. Not before a fork, which no thread survives."""
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="tracking", daemon=True)
+                # A host that is short of threads has no memory for answers either.
+                with contextlib.suppress(RuntimeError):
+                    thread.start()
+                self._thread = thread
+
+    def stop(self) -> None:
+        """Stop listening, within `HEARTBEAT` seconds or so."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        connection: _Connection = self._pool.make_connection()
+        while not self._stopped.wait(self._pause):
+            try:
+                self._listen(connection)
+            except _FAILURES as error:
+                self._note(error)
+            finally:
+                self.held.lose()
+                connection.disconnect()
+
+    def _listen(self, connection: _Connection) -> None:
+        """Return when stopped; raises one of _FAILURES if Redis is not as it should be."""
+        connection.connect()
+        # redis-py has no public way to see these pushes; its own cache does the same.
+        connection._parser.set_invalidation_push_handler(_Changed)
+        connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", RECORD_PREFIX)
+        self._await(connection, b"OK")
+        while not self._stopped.is_set():
+            sent = time.monotonic()
+            connection.send_command("PING")
+            self._await(connection, b"PONG")
+            self.held.renew(sent + STALENESS_MAX)
+            self._pause = 0.0
+            while (left := sent + HEARTBEAT - time.monotonic()) > 0:
+                if connection.can_read(left):
+                    self._hear(connection.read_response(push_request=True))
+
+    def _await(self, connection: _Connection, expected: bytes) -> None:
+        until = time.monotonic() + PATIENCE
+        while (reply := connection.read_response(push_request=True)) != expected:
+            self._hear(reply)
+            if time.monotonic() > until:
+                raise redis.TimeoutError("no reply, only pushes")
+
+    def _hear(self, reply: object) -> None:
+        if not isinstance(reply, _Changed):
+            raise redis.ConnectionError("a reply that nobody asked for")
+        self.held.forget(reply.names)
+
+    def _note(self, error: Exception) -> None:
+        # Once for each outage. Not the text of the error, which may be Redis' own.
+        if not self._pause:
+            log.warning("answers are not held in memory: Redis tracking: %s", type(error).__name__)
+        self._pause = min(max(2 * self._pause, _PAUSE_MIN), _PAUSE_MAX)
