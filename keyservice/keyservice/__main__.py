@@ -22,7 +22,7 @@ from keyservice.enrolment import Enrolments
 from keyservice.errors import ConfigError
 from keyservice.judge import Judge
 from keyservice.listeners import listen_tcp, listen_unix
-from keyservice.metrics import CertificateStates, Metrics
+from keyservice.metrics import CertificatesExpiring, CertificateStates, Metrics
 from keyservice.overview import Overview
 from keyservice.public.serving import published
 from keyservice.revetting import Revetting
@@ -72,6 +72,7 @@ def _serve(config: Config, secret: bytes) -> None:
         settings = MailboxSettings(database, answers)
         overview = Overview(database, answers, settings)
         registry.register(CertificateStates(overview.states))
+        registry.register(CertificatesExpiring(overview.expiring))
         _serve_metrics(config, registry)
         stack.enter_context(Revetting(enrolments))
         stack.enter_context(published(config, _redis(config), secret, registry))

@@ -116,6 +116,12 @@ def alive_subkeys(certificate: Certificate, at: float) -> tuple[EncryptionSubkey
     return tuple(s for s in certificate.subkeys if s.not_after is None or at < s.not_after)
 
 
+def usable_until(certificate: Certificate) -> int | None:
+    """Return the second from which nothing can be encrypted to it; None: no end was set."""
+    ends = [subkey.not_after for subkey in certificate.subkeys] or [certificate.not_after]
+    return None if None in ends else max(end for end in ends if end is not None)
+
+
 def addr_specs(user_id: str) -> tuple[str, ...]:
     """Return `Mailbox.key` of every mailbox that `user_id` can be read to name.
 

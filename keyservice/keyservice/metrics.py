@@ -47,6 +47,25 @@ class Metrics:
         self.cache.labels(result.value).inc()
 
 
+class CertificatesExpiring(Collector):
+    """Counts certificates that end soon, when asked."""
+
+    def __init__(self, count: Callable[[], Mapping[int, int]]) -> None:
+        """Ask `count` for the number that ends within each number of days."""
+        self._count = count
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauge."""
+        gauge = GaugeMetricFamily(
+            "keyservice_certificates_expiring",
+            "Mailboxes whose certificate in use ends within so many days",
+            labels=["within"],
+        )
+        for days, number in self._count().items():
+            gauge.add_metric([str(days)], number)
+        yield gauge
+
+
 class CertificateStates(Collector):
     """Counts certificates when asked, so that the numbers are the database's."""
 

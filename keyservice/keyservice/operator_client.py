@@ -56,11 +56,15 @@ class OperatorClient:
         """Stop using the certificate of `mailbox`."""
         return self._call("DELETE", f"{_path(mailbox)}/certificate", Withdrawal)
 
-    def mailboxes(self) -> Iterator[EnrolledMailbox]:
-        """Yield every mailbox that has or had a certificate, in the order of addresses."""
+    def mailboxes(self, expiring: int | None = None) -> Iterator[EnrolledMailbox]:
+        """Yield every mailbox that has or had a certificate, in the order of addresses.
+
+        Only those whose certificate in use ends within `expiring` days, if that is given.
+        """
+        only = {} if expiring is None else {"expiring": str(expiring)}
         after: str | None = ""
         while after is not None:
-            query = urlencode({"after": after})
+            query = urlencode({"after": after} | only)
             page = self._call("GET", f"/v1/mailboxes?{query}", MailboxPage)
             yield from page.mailboxes
             after = page.next

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from keyservice import report
 from keyservice.answers import Answers
+from keyservice.certificate import usable_until
 from keyservice.database import Database
 from keyservice.decide import Standing, decide
 from keyservice.mailbox import Mailbox
@@ -13,6 +14,14 @@ from keyservice.settings import MailboxSettings
 from keyservice.wire import MailboxPolicy
 
 PAGE_MAX = 500
+
+DAY = 86_400
+
+WARNINGS = (3, 14, 60)
+"""Days before the end of a certificate at which its owner is warned, and the operator sees it."""
+
+EXPIRING_MAX = 36_500
+"""Days."""
 
 
 class Overview:
@@ -31,10 +40,14 @@ class Overview:
         self._settings = settings
         self._clock = clock
 
-    def page(self, after: str, limit: int) -> MailboxPage:
-        """Return up to `limit` mailboxes that have or had a certificate."""
+    def page(self, after: str, limit: int, expiring: int | None = None) -> MailboxPage:
+        """Return up to `limit` mailboxes that have or had a certificate.
+
+        Only those whose certificate ends within `expiring` days, if that is given.
+        """
+        period = None if expiring is None else self._days(expiring)
         with self._database.reading() as connection:
-            listed = report.page(connection, after, limit)
+            listed = report.page(connection, after, limit, period)
         return MailboxPage(
             mailboxes=tuple(self._line(one) for one in listed),
             next=listed[-1].mailbox.key if len(listed) == limit else None,
@@ -62,10 +75,19 @@ class Overview:
         with self._database.reading() as connection:
             return report.states(connection, int(self._clock()))
 
+    def expiring(self) -> Mapping[int, int]:
+        """Return for how many mailboxes the certificate ends within each number of `WARNINGS`."""
+        with self._database.reading() as connection:
+            return {days: report.expiring(connection, self._days(days)) for days in WARNINGS}
+
     def require_readable(self) -> None:
         """Read something; raises what the database raises."""
         with self._database.reading() as connection:
             report.page(connection, "", 1)
+
+    def _days(self, days: int) -> report.Period:
+        now = int(self._clock())
+        return report.Period(now, now + days * DAY)
 
     def _line(self, listed: report.Listed) -> EnrolledMailbox:
         standing = Standing(MailboxPolicy(), True, listed.certificate)
@@ -74,6 +96,6 @@ class Overview:
             mailbox=listed.mailbox.key,
             outcome=answer.outcome,
             fingerprint=answer.fingerprint,
-            not_after=listed.certificate.not_after if listed.certificate else None,
+            not_after=usable_until(listed.certificate) if listed.certificate else None,
             reason=answer.reason,
         )

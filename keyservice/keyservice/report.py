@@ -1,9 +1,21 @@
 """What people and monitoring want to know: list, explanation, numbers. Reads only."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, Table, and_, case, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from keyservice import schema
 from keyservice.certificate import Certificate
@@ -15,6 +27,13 @@ _EVENTS_MAX = 100
 _decoder = msgspec.json.Decoder(Certificate)
 
 
+class Period(NamedTuple):
+    """From the second behind `after` to the second `until`."""
+
+    after: int
+    until: int
+
+
 class Listed(msgspec.Struct, frozen=True):
     """A mailbox that has or had a certificate."""
 
@@ -22,14 +41,20 @@ class Listed(msgspec.Struct, frozen=True):
     certificate: Certificate | None
 
 
-def page(connection: Connection, after: str, limit: int) -> list[Listed]:
-    """Return up to `limit` mailboxes whose address comes after `after`."""
+def page(
+    connection: Connection, after: str, limit: int, period: Period | None = None
+) -> list[Listed]:
+    """Return up to `limit` mailboxes whose address comes after `after`.
+
+    Only those whose certificate in use ends within `period`, if one is given.
+    """
     m, b, c = schema.mailbox, schema.binding, schema.certificate
     is_active = and_(b.c.mailbox_id == m.c.id, b.c.state == BindingState.ACTIVE.value)
     rows = connection.execute(
         select(m.c.address, c.c.facts)
         .select_from(m.outerjoin(b, is_active).outerjoin(c, c.c.fingerprint == b.c.fingerprint))
         .where(m.c.address > after, m.c.first_certificate_at.is_not(None))
+        .where(true() if period is None else _ends(period))
         .order_by(m.c.address)
         .limit(limit)
     )
@@ -106,6 +131,18 @@ def states(connection: Connection, now: int) -> dict[str, int]:
     return empty | {row[0]: row[1] for row in counted}
 
 
+def expiring(connection: Connection, period: Period) -> int:
+    """Return for how many mailboxes the certificate in use ends within `period`."""
+    b, c = schema.binding, schema.certificate
+    is_active = b.c.state == BindingState.ACTIVE.value
+    counted = connection.scalar(
+        select(func.count())
+        .select_from(b.join(c, c.c.fingerprint == b.c.fingerprint))
+        .where(is_active, _ends(period))
+    )
+    return counted or 0
+
+
 def subkeys(certificate: Certificate) -> tuple[Subkey, ...]:
     """Return all encryption subkeys, those refused last."""
     used = (Subkey(fingerprint=s.fingerprint, not_after=s.not_after) for s in certificate.subkeys)
@@ -113,6 +150,11 @@ def subkeys(certificate: Certificate) -> tuple[Subkey, ...]:
         Subkey(fingerprint=s.fingerprint, refused=s.reason) for s in certificate.refused_subkeys
     )
     return (*used, *refused)
+
+
+def _ends(period: Period) -> ColumnElement[bool]:
+    c = schema.certificate
+    return and_(c.c.refusal.is_(None), c.c.not_after > period.after, c.c.not_after <= period.until)
 
 
 def _of(mailbox: Mailbox, query: Select[Any], table: Table) -> Select[Any]:

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine.default import DefaultExecutionContext
 
+from keyservice.levels import Level, Source
 from keyservice.wkd_name import wkd_name
 
 
@@ -31,6 +32,12 @@ class BindingState(Enum):
     """What a certificate is to a mailbox."""
 
     ACTIVE = "active"
+    WAITING = "waiting"
+    """It takes over at `until`, unless something happens before."""
+
+    DROPPED = "dropped"
+    """It waited, and did not take over."""
+
     REPLACED = "replaced"
     WITHDRAWN = "withdrawn"
 
@@ -46,16 +53,8 @@ class EventKind(Enum):
     REVETTED = "revetted"
     POLICY_SET = "policy_set"
     POLICY_UNSET = "policy_unset"
-
-
-class Source(Enum):
-    """Who showed a certificate. Discovery methods will add theirs."""
-
-    OPERATOR = "operator"
-
-
-OPERATOR_LEVEL = 7
-"""Of validation, out of 8: pinned by the operator; only the owner's own word weighs more."""
+    WAITING = "waiting"
+    CONFLICT = "conflict"
 
 
 def _wkd_name(context: DefaultExecutionContext) -> str:
@@ -88,8 +87,12 @@ mailbox = Table(
     Column("id", Integer, primary_key=True),
     # `Mailbox.key`; unique, and thereby the index of every lookup.
     Column("address", String(320), nullable=False),
-    # Once set, it stays: such a mailbox never gets plaintext again.
+    # Of ours only. Once set, it stays: such a mailbox never gets plaintext again.
     Column("first_certificate_at", Integer),
+    # From when on others are asked again which certificate it has.
+    Column("ask_again_at", Integer),
+    # What the last OpenPGP field named: chooses among equals, never adds one.
+    Column("hint", String(64)),
     # HASH@DOMAIN, by which a Web Key Directory is asked; follows from the address.
     Column("wkd_name", String(288), default=_wkd_name, index=True),
     UniqueConstraint("address"),
@@ -103,7 +106,8 @@ certificate = Table(
     # `certificate.Certificate` as JSON: what vetting found, refusal included.
     Column("facts", LargeBinary, nullable=False),
     Column("refusal", String(32)),
-    Column("not_after", Integer),
+    # The end of what can be encrypted to: the last subkey's, if earlier than the primary's.
+    Column("not_after", Integer, index=True),
     Column("vetted_at", Integer, nullable=False),
     Column("vet_at", Integer, nullable=False, index=True),
     # Of version 4 only; follows from the fingerprint.
@@ -121,6 +125,21 @@ evidence = Table(
     Column("authenticated", Boolean, nullable=False),
     Column("seen_at", Integer, nullable=False),
     Column("detail", Text),
+    # The certificate in use then, if it had certified this one for the mailbox.
+    Column("certified_by", String(64)),
+)
+
+inquiry = Table(
+    "inquiry",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False, index=True),
+    Column("source", String(32), nullable=False),
+    Column("result", String(16), nullable=False),
+    Column("at", Integer, nullable=False),
+    Column("detail", Text, nullable=False),
+    # Why what was found is not used, if vetting refused it.
+    Column("refused", Text),
 )
 
 binding = Table(
@@ -130,6 +149,15 @@ binding = Table(
     Column("fingerprint", ForeignKey("certificate.fingerprint"), nullable=False, index=True),
     Column("state", String(16), nullable=False),
     Column("since", Integer, nullable=False),
+    # What it was registered with; both are defaults of what was enrolled before levels were kept.
+    Column("level", Integer, nullable=False, default=Level.KNOWN_KEY.value),
+    Column("source", String(32), nullable=False, default=Source.OPERATOR.value),
+    Column("until", Integer, index=True),
+    # When it was last replaced or withdrawn; stays when it comes back.
+    Column("retired_at", Integer),
+    # LEAP's "successfully used" is both of these.
+    Column("encrypted_to_at", Integer),
+    Column("possession_proved_at", Integer),
     PrimaryKeyConstraint("mailbox_id", "fingerprint"),
     # At most one certificate is in use for a mailbox.
     Index(
@@ -141,13 +169,26 @@ binding = Table(
     ),
 )
 
+# Autocrypt Level 1, "Communication Peers"; its own opinion, beside ours.
+autocrypt_peer = Table(
+    "autocrypt_peer",
+    metadata,
+    Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
+    Column("last_seen", Integer),
+    Column("autocrypt_timestamp", Integer),
+    Column("public_key", LargeBinary),
+    Column("prefer_encrypt", String(16), nullable=False),
+    Column("gossip_timestamp", Integer),
+    Column("gossip_key", LargeBinary),
+)
+
 event = Table(
     "event",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False, index=True),
     Column("kind", String(16), nullable=False),
-    Column("at", Integer, nullable=False),
+    Column("at", Integer, nullable=False, index=True),
     Column("fingerprint", String(64)),
     Column("reason", String(32)),
     Column("detail", Text),
@@ -162,4 +203,24 @@ mailbox_policy = Table(
     Column("value", Text, nullable=False),
     Column("set_at", Integer, nullable=False),
     PrimaryKeyConstraint("mailbox_id", "name"),
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False),
+    # About an event, or else about a certificate that ends within so many days.
+    Column("event_id", ForeignKey("event.id")),
+    Column("fingerprint", ForeignKey("certificate.fingerprint")),
+    Column("not_after", Integer),
+    Column("days", Integer),
+    Column("made_at", Integer, nullable=False),
+    # When it is tried next; null: never again, `result` says why.
+    Column("try_at", Integer, index=True),
+    Column("attempts", Integer, nullable=False),
+    Column("result", String(16)),
+    # Each is sent once. Nulls differ from each other, in SQLite and in PostgreSQL.
+    UniqueConstraint("event_id"),
+    UniqueConstraint("mailbox_id", "fingerprint", "not_after", "days"),
 )

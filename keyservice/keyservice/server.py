@@ -26,12 +26,13 @@ from keyservice.operator_wire import (
     PolicyView,
     Withdrawal,
 )
-from keyservice.overview import PAGE_MAX, Overview
+from keyservice.overview import EXPIRING_MAX, PAGE_MAX, Overview
 from keyservice.problems import EXCEPTION_HANDLERS
 from keyservice.settings import MailboxSettings
 from keyservice.wire import Answer
 
 _MAILBOX = "/v1/mailboxes/{mailbox:str}"
+_Days = Annotated[int | None, Parameter(ge=0, le=EXPIRING_MAX)]
 _Limit = Annotated[int, Parameter(ge=1, le=PAGE_MAX)]
 
 
@@ -54,9 +55,14 @@ def withdraw(enrolments: Enrolments, mailbox: str) -> Withdrawal:
 
 
 @get("/v1/mailboxes", sync_to_thread=True)
-def page(overview: Overview, after: str = "", limit: _Limit = PAGE_MAX) -> MailboxPage:
-    """List mailboxes that have or had a certificate, by address."""
-    return overview.page(after, limit)
+def page(
+    overview: Overview, after: str = "", limit: _Limit = PAGE_MAX, expiring: _Days = None
+) -> MailboxPage:
+    """List mailboxes that have or had a certificate, by address.
+
+    `expiring`: only those whose certificate in use ends within so many days.
+    """
+    return overview.page(after, limit, expiring)
 
 
 @get(f"{_MAILBOX}/explanation", sync_to_thread=True)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from keyservice import schema
-from keyservice.certificate import Certificate
+from keyservice.certificate import Certificate, usable_until
 from keyservice.mailbox import Mailbox
 from keyservice.schema import BindingState
 
@@ -63,7 +63,7 @@ def save_certificate(
         "octets": octets,
         "facts": _facts_encoder.encode(found),
         "refusal": found.refusal.reason.value if found.refusal else None,
-        "not_after": found.not_after,
+        "not_after": usable_until(found),
         "vetted_at": now,
         "vet_at": vet_at,
     }

@@ -25,7 +25,8 @@ class Copies:
         """
         if not copies or transaction.identity is None:
             return None
-        markers = Markers(self.store, transaction.identity)
+        paths = [path.address for path in transaction.finals]
+        markers = Markers(self.store, transaction.identity, paths)
         with metrics.REENTRY_SECONDS.time(), self.port.connect() as session:
             for treated in copies:
                 mailbox = treated.recipient.mailbox

@@ -9,7 +9,7 @@ a marker is an HMAC under a secret that Redis does not hold.
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from keyservice.client import Mailbox
@@ -55,46 +55,55 @@ class Identity:
         """Take some more of the body."""
         self._mac.update(chunk)
 
-    def marker(self, mailbox: Mailbox) -> tuple[str, bytes]:
-        """Return the name and the value of the marker of the copy for `mailbox`."""
+    def marker(self, mailbox: Mailbox, forward_paths: Iterable[str] = ()) -> tuple[str, bytes]:
+        """Return the name and the value of the marker of the copy for `mailbox`.
+
+        With `forward_paths` it is a marker of the transaction that named exactly these.
+        """
         mac = self._mac.copy()
-        mac.update(b"\0" + mailbox.key.encode())
+        for address in (mailbox.key, *sorted(forward_paths)):
+            mac.update(b"\0" + address.encode(errors="replace"))
         name = mac.digest()
         value = hmac.digest(self._secret, b"accepted\0" + name, "sha256")
         return f"letterlock:copy:{name.hex()}", value
 
 
 class Markers:
-    """The markers of one transaction."""
+    """The markers of one transaction, whose RCPT commands named `forward_paths`."""
 
-    def __init__(self, store: Store, identity: Identity) -> None:
+    def __init__(self, store: Store, identity: Identity, forward_paths: Sequence[str]) -> None:
         self._store = store
         self._identity = identity
-        self._known: dict[str, bytes] = {}
+        self._forward_paths = forward_paths
+        self._copies: list[Mailbox] = []
 
     def accepted_before(self, mailbox: Mailbox) -> bool:
         """Whether an earlier attempt got this copy accepted."""
-        name, value = self._identity.marker(mailbox)
-        found = self._store.get(name)
-        if found is None or not hmac.compare_digest(found, value):
-            return False
-        self._known[name] = value
-        return True
+        for name, value in (
+            self._identity.marker(mailbox),
+            self._identity.marker(mailbox, self._forward_paths),
+        ):
+            found = self._store.get(name)
+            if found is not None and hmac.compare_digest(found, value):
+                self._copies.append(mailbox)
+                return True
+        return False
 
     def accepted(self, mailbox: Mailbox) -> None:
         """Remember that this copy was accepted."""
         name, value = self._identity.marker(mailbox)
         self._store.set(name, value, LIFETIME_SECONDS)
-        self._known[name] = value
+        self._copies.append(mailbox)
 
     def settle(self) -> None:
         """The whole transaction is accepted, as far as we can know.
 
-        Messages without a Message-ID may be the same and meant to be several, a device's
-        alarms for example: their markers go at once.
+        For a while the same message to the same forward-paths is taken for a repetition.
+        Not where it has no Message-ID: a device's alarms may be the same and meant to be
+        several.
         """
-        if not self._identity.is_unique:
-            self._store.delete(self._known)
-            return
-        for name, value in self._known.items():
-            self._store.set(name, value, _SETTLING_SECONDS)
+        if self._identity.is_unique:
+            for mailbox in self._copies:
+                name, value = self._identity.marker(mailbox, self._forward_paths)
+                self._store.set(name, value, _SETTLING_SECONDS)
+        self._store.delete([self._identity.marker(mailbox)[0] for mailbox in self._copies])

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.metrics import MetricWrapperBase
 
-from keyservice.metrics import CertificateStates, Metrics
+from keyservice.metrics import CertificatesExpiring, CertificateStates, Metrics
 from keyservice.public.results import published_counter
 from letterlock import exposition, metrics
 from letterlock.policy import Treatment
@@ -23,6 +23,7 @@ def exposed() -> list[Metric]:
     registry = CollectorRegistry()
     Metrics(registry)
     registry.register(CertificateStates(lambda: {"in_use": 1}))
+    registry.register(CertificatesExpiring(lambda: {3: 1}))
     published_counter(registry)
     declared = [m for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)]
     workers = exposition.Workers(lambda: 2, lambda: 0)

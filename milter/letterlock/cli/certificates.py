@@ -58,11 +58,21 @@ def withdraw(mailbox: Mailbox, service: str, as_json: bool) -> None:
 
 
 @click.command("list")
+@click.option(
+    "--expiring",
+    metavar="[DAYS]",
+    type=click.IntRange(0, 36_500),
+    is_flag=False,
+    flag_value=60,
+    help="Only those whose certificate in use ends within DAYS (60) days, the next one first.",
+)
 @speaks_with_service
-def list_mailboxes(service: str, as_json: bool) -> None:
+def list_mailboxes(expiring: int | None, service: str, as_json: bool) -> None:
     """List mailboxes that have or had a certificate."""
     with key_service(service) as client:
-        mailboxes = list(client.mailboxes())
+        mailboxes = list(client.mailboxes(expiring))
+    if expiring is not None:
+        mailboxes.sort(key=lambda one: one.not_after or 0)
     if as_json:
         print_json(mailboxes)
         return

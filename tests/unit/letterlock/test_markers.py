@@ -37,13 +37,19 @@ FIELDS = {"Message_ID": "<1@x>", "Date": "today", "From": "a@x", "To": "b@y", "S
 
 
 def markers(
-    store: Store, sender="a@x", body=(b"one", b"two"), secret=SECRET, without=(), **fields
+    store: Store,
+    sender="a@x",
+    body=(b"one", b"two"),
+    secret=SECRET,
+    without=(),
+    to=("alice@example.test", "bob@example.test"),
+    **fields,
 ) -> Markers:
     shown = {name: value for name, value in (FIELDS | fields).items() if name not in without}
     identity = Identity(secret, sender, section(**shown))
     for chunk in body:
         identity.update(chunk)
-    return Markers(store, identity)
+    return Markers(store, identity, to)
 
 
 def test_an_accepted_copy_is_known_at_the_next_attempt():
@@ -86,8 +92,20 @@ def test_once_all_is_accepted_a_repetition_is_known_for_ten_minutes_only():
     first = markers(store)
     first.accepted(ALICE)
     first.settle()
+    again = markers(store, to=("bob@example.test", "alice@example.test"))
 
-    assert [600] == list(store.lifetimes.values())
+    assert [600] == [store.lifetimes[name] for name in store]
+    assert again.accepted_before(ALICE)
+
+
+def test_the_same_message_to_others_is_no_repetition_once_all_is_accepted():
+    """It may reach a mailbox on two ways, and is delivered on both as it always was."""
+    store = Store()
+    first = markers(store)
+    first.accepted(ALICE)
+    first.settle()
+
+    assert not markers(store, to=("team@example.test",)).accepted_before(ALICE)
 
 
 def test_messages_without_an_id_may_be_the_same_and_meant_to_be_several():
