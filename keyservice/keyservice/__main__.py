@@ -5,7 +5,7 @@ import resource
 import signal
 import socket
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 import click
@@ -22,7 +22,9 @@ from keyservice.enrolment import Enrolments
 from keyservice.errors import ConfigError
 from keyservice.judge import Judge
 from keyservice.listeners import listen_tcp, listen_unix
+from keyservice.mail_door import MailDoor
 from keyservice.metrics import CertificatesExpiring, CertificateStates, Metrics
+from keyservice.notices import Notices
 from keyservice.overview import Overview
 from keyservice.public.serving import published
 from keyservice.revetting import Revetting
@@ -75,6 +77,7 @@ def _serve(config: Config, secret: bytes) -> None:
         registry.register(CertificatesExpiring(overview.expiring))
         _serve_metrics(config, registry)
         stack.enter_context(Revetting(enrolments))
+        stack.enter_context(_notices(config, database, metrics))
         stack.enter_context(published(config, _redis(config), secret, registry))
         _uvicorn(Parts(answers, enrolments, settings, overview)).run(sockets=sockets)
 
@@ -102,6 +105,19 @@ def _redis(config: Config) -> redis.Redis | None:
         return connect(config.redis.url)
     except ValueError as error:
         raise ConfigError(f"redis.url: {error}") from None
+
+
+def _notices(config: Config, database: Database, metrics: Metrics) -> Notices | nullcontext[None]:
+    if not config.notices.smtp:
+        return nullcontext()
+    address = host_and_port(config.notices.smtp, "notices.smtp")
+    return Notices(
+        database,
+        tuple(config.domains),
+        lambda: MailDoor(*address),
+        config.notices.sender,
+        metrics.observe_notice,
+    )
 
 
 def _serve_metrics(config: Config, registry: CollectorRegistry) -> None:

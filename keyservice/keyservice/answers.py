@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from keyservice import policy, store
 from keyservice.cache import AnswerCache
+from keyservice.certificate import usable_until
 from keyservice.config import DomainSection
 from keyservice.database import Database
 from keyservice.decide import Standing, decide
@@ -12,6 +13,9 @@ from keyservice.errors import OutsideDomain
 from keyservice.mailbox import Mailbox
 from keyservice.metrics import Metrics
 from keyservice.record import LIFETIME_MAX
+from keyservice.replacement import Rules
+from keyservice.rulebook import Rulebook
+from keyservice.settling import Settled, settle
 from keyservice.wire import Answer
 
 
@@ -25,8 +29,10 @@ class Answers:
         cache: AnswerCache | None,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
+        rulebook: Rulebook | None = None,
     ) -> None:
         """Answer for `domains`; every other domain is OUTSIDE."""
+        self._rulebook = rulebook or Rulebook(domains)
         self._database = database
         self._domains = domains
         self._cache = cache
@@ -64,6 +70,24 @@ class Answers:
         forgotten = [self._cache.forget(mailbox) for mailbox in mailboxes]
         return 0 if all(forgotten) else LIFETIME_MAX
 
+    def rules(self, mailbox: Mailbox) -> Rules:
+        """Return the rules that decide about `mailbox`."""
+        return self._rulebook.of(mailbox)
+
+    def settle(self, mailbox: Mailbox) -> Settled:
+        """Decide anew about `mailbox`, since time has passed or somebody showed something."""
+        with self._database.writing() as connection:
+            settled = settle(connection, mailbox, self.rules(mailbox), self._clock())
+        self.count(settled)
+        if settled.has_changed:
+            self.changed(mailbox)
+        return settled
+
+    def count(self, settled: Settled) -> None:
+        """Count the conflicts that were not known before."""
+        for conflict in settled.conflicts:
+            self._metrics.conflicts.labels(conflict).inc()
+
     def require_ours(self, mailbox: Mailbox) -> DomainSection:
         """Return what is configured for the domain of `mailbox`, or raise OutsideDomain."""
         domain = self._domains.get(mailbox.domain)
@@ -75,9 +99,22 @@ class Answers:
         domain = self._domains.get(mailbox.domain)
         if domain is None:
             return None
-        with self._database.reading() as connection:
-            stored = store.find(connection, mailbox)
+        stored = self._find(mailbox)
+        if stored is not None and self._is_due(stored):
+            self.settle(mailbox)
+            stored = self._find(mailbox)
         if stored is None:
             return Standing(policy.parse(domain.settings))
         settings, _ = policy.resolve(domain.settings, stored.settings)
-        return Standing(settings, stored.had_certificate, stored.certificate)
+        return Standing(settings, stored.had_certificate, stored.certificate, stored.waits_until)
+
+    def _find(self, mailbox: Mailbox) -> store.StoredMailbox | None:
+        with self._database.reading() as connection:
+            return store.find(connection, mailbox)
+
+    def _is_due(self, stored: store.StoredMailbox) -> bool:
+        """Whether what waits need not wait any longer."""
+        if stored.waits_until is None:
+            return False
+        end = None if stored.certificate is None else usable_until(stored.certificate)
+        return min(stored.waits_until, end or stored.waits_until) <= self._clock()

@@ -47,6 +47,13 @@ class DomainSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         return written
 
 
+class NoticesSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How owners are told about their certificates; without `smtp` they are not."""
+
+    smtp: str = ""
+    sender: str = ""
+
+
 class PublicSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The listener for everybody; without a socket and a port there is none."""
 
@@ -72,6 +79,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     database: str = "/var/lib/letterlock/keyservice.sqlite"
     redis: RedisSection = RedisSection()
     public: PublicSection = PublicSection()
+    notices: NoticesSection = NoticesSection()
     domains: dict[str, DomainSection] = {}
 
 
@@ -122,6 +130,7 @@ def _require_sound(config: Config) -> None:
     if config.metrics:
         host_and_port(config.metrics, "metrics")
     _require_public(config.public)
+    _require_notices(config.notices)
     for name, section in config.domains.items():
         _require_domain(name)
         try:
@@ -139,6 +148,17 @@ def _require_public(public: PublicSection) -> None:
         raise ConfigError("public.requests_per_minute: expected 1 or more")
     if not _TOKEN.fullmatch(public.client_address_header):
         raise ConfigError("public.client_address_header: not a header field name")
+
+
+def _require_notices(notices: NoticesSection) -> None:
+    if notices.smtp:
+        host_and_port(notices.smtp, "notices.smtp")
+    try:
+        is_ascii = not notices.sender or str(Mailbox.parse(notices.sender)).isascii()
+    except InvalidMailbox as error:
+        raise ConfigError(f"notices.sender: {error}") from None
+    if not is_ascii:
+        raise ConfigError("notices.sender: must be ASCII")
 
 
 def _require_domain(name: str) -> None:

@@ -24,6 +24,9 @@ class Standing(NamedTuple):
     certificate: Certificate | None = None
     """The one in use, whether or not it still may be."""
 
+    waits_until: int | None = None
+    """When another one takes over."""
+
 
 def decide(mailbox: Mailbox, standing: Standing | None, now: float) -> Answer:
     """Return the answer that holds from `now` on; `standing` is None for a domain not ours."""
@@ -49,17 +52,19 @@ def decide(mailbox: Mailbox, standing: Standing | None, now: float) -> Answer:
             fingerprint=standing.certificate.fingerprint,
             reason=f"{rejected.refusal.reason.value}: {rejected.refusal.detail}",
         )
-    return _found(mailbox, standing.policy, standing.certificate, now)
+    return _found(mailbox, standing, standing.certificate, now)
 
 
-def _found(mailbox: Mailbox, policy: MailboxPolicy, certificate: Certificate, now: float) -> Answer:
+def _found(mailbox: Mailbox, standing: Standing, certificate: Certificate, now: float) -> Answer:
     subkeys = alive_subkeys(certificate, now)
     ends = [certificate.not_after, *(subkey.not_after for subkey in subkeys)]
+    if standing.waits_until is not None and standing.waits_until > now:
+        ends.append(standing.waits_until)
     expires_at = min([int(now) + LIFETIME_MAX, *(end for end in ends if end is not None)])
     return Answer(
         mailbox.key,
         Outcome.FOUND,
-        policy,
+        standing.policy,
         had_certificate=True,
         fingerprint=certificate.fingerprint,
         subkeys=subkeys,

@@ -4,11 +4,11 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from keyservice import ledger, packets, report, store
+from keyservice import dossier, ledger, packets, report, store
 from keyservice.answers import Answers
 from keyservice.certificate import (
     TRANSIENT,
@@ -18,11 +18,17 @@ from keyservice.certificate import (
     require_usable,
 )
 from keyservice.database import Database
-from keyservice.errors import NotEnrolled
+from keyservice.errors import NotEnrolled, OtherCertificate
+from keyservice.evidence import Sighting
+from keyservice.foreign import Question
 from keyservice.judge import Judge
+from keyservice.levels import Level, Source
 from keyservice.mailbox import Mailbox
 from keyservice.operator_wire import Enrolment, Withdrawal
+from keyservice.replacement import Outcome
 from keyservice.schema import EventKind
+from keyservice.settling import Settled, settle
+from keyservice.transition import Verdict
 
 VETTING_INTERVAL = 86_400
 """Seconds. Policies of the engine cut off weak algorithms by date."""
@@ -52,26 +58,52 @@ class Enrolments:
         # two at once would lose what one of them learned, a revocation for example.
         self._one_at_a_time = threading.Lock()
 
-    def enrol(self, mailbox: Mailbox, octets: bytes) -> Enrolment:
-        """Vet the certificate in `octets` and use it for `mailbox` from now on.
+    def enrol(self, mailbox: Mailbox, octets: bytes, confirmed: str | None = None) -> Enrolment:
+        """Vet the certificate in `octets` and use it for `mailbox`: a first one from now on.
 
-        Raises RejectedCertificate, after writing down the refusal; OutsideDomain.
+        One that replaces another waits, unless that one certified it, has ended, or
+        `confirmed` is its fingerprint, as its owner says. Raises RejectedCertificate, after
+        writing down the refusal; OutsideDomain; OtherCertificate.
         """
         self._answers.require_ours(mailbox)
         with self._one_at_a_time:
             try:
-                certificate, minimised = self._vet_with_history(octets)
+                certificate, minimised, stored = self._vet_with_history(octets)
+                _require_confirmed(certificate, confirmed)
                 require_usable(certificate, mailbox, self._clock())
             except RejectedCertificate as rejected:
                 self._note_refusal(mailbox, rejected.refusal)
                 raise
+            level = Level.KNOWN_KEY if confirmed is None else Level.FINGERPRINT
+            certified_by = self._certified_by(mailbox, certificate, octets)
             now = int(self._clock())
             with self._database.writing() as connection:
-                vet_at = _vet_at(certificate, now)
-                store.save_certificate(connection, certificate, minimised, now, vet_at)
-                replaced = ledger.bind(connection, mailbox, certificate.fingerprint, now)
+                due = vet_at(certificate, now)
+                store.require_unchanged(connection, certificate.fingerprint, stored)
+                store.save_certificate(connection, certificate, minimised, now, due)
+                sighting = Sighting(certificate.fingerprint, Source.OPERATOR, level, now)
+                at = ledger.sighted(connection, mailbox, sighting, certified_by)
+                settled = settle(connection, mailbox, self._answers.rules(mailbox), at)
+                decision = settled.about(certificate.fingerprint)
+                if decision is not None and decision.outcome is Outcome.UPDATE:
+                    ledger.note(connection, mailbox, EventKind.UPDATED, now, decision.fingerprint)
                 affected = store.bound_mailboxes(connection, certificate.fingerprint)
-        log.info("enrolled", extra={"mailbox": mailbox.key, "fingerprint": certificate.fingerprint})
+        self._answers.count(settled)
+        return self._enrolment(mailbox, certificate, settled, affected)
+
+    def _enrolment(
+        self,
+        mailbox: Mailbox,
+        certificate: Certificate,
+        settled: Settled,
+        affected: Sequence[Mailbox],
+    ) -> Enrolment:
+        decision = settled.about(certificate.fingerprint)
+        until = decision.until if decision else None
+        log.info(
+            "enrolled" if until is None else "waits",
+            extra={"mailbox": mailbox.key, "fingerprint": certificate.fingerprint},
+        )
         return Enrolment(
             mailbox=mailbox.key,
             fingerprint=certificate.fingerprint,
@@ -79,8 +111,10 @@ class Enrolments:
             user_ids=certificate.user_ids,
             subkeys=report.subkeys(certificate),
             not_after=certificate.not_after,
-            replaced=replaced,
-            effective_within=self._answers.changed(*affected),
+            replaced=settled.replaced,
+            waits_until=until,
+            waits_for=decision.replaces if decision and until is not None else None,
+            effective_within=self._answers.changed(mailbox, *affected),
         )
 
     def withdraw(self, mailbox: Mailbox) -> Withdrawal:
@@ -96,6 +130,14 @@ class Enrolments:
             effective_within=self._answers.changed(mailbox),
         )
 
+    def apply_due_holds(self, limit: int) -> int:
+        """Decide again where a certificate has waited long enough; return how often."""
+        with self._database.reading() as connection:
+            waiting = store.due_holds(connection, int(self._clock()), limit)
+        for mailbox in waiting:
+            self._answers.settle(mailbox)
+        return len(waiting)
+
     def vet_again(self, limit: int) -> int:
         """Vet up to `limit` certificates that are due; return how many were."""
         with self._database.reading() as connection:
@@ -107,15 +149,15 @@ class Enrolments:
 
     def _vet_one_again(self, fingerprint: str) -> None:
         with self._database.reading() as connection:
-            old, octets = store.certificate(connection, fingerprint)
+            old, stored = store.certificate(connection, fingerprint)
         try:
-            certificate, octets = self._judge.vet(octets)
+            certificate, octets = self._judge.vet(stored)
         except RejectedCertificate as rejected:
             if rejected.refusal.reason in TRANSIENT:
                 self._put_off(fingerprint)
                 return
-            certificate = msgspec.structs.replace(old, refusal=rejected.refusal)
-        self._save(certificate, octets, EventKind.REVETTED)
+            certificate, octets = msgspec.structs.replace(old, refusal=rejected.refusal), stored
+        self._save(certificate, octets, stored, EventKind.REVETTED)
 
     def _put_off(self, fingerprint: str) -> None:
         # A busy host is no reason to stop a certificate that was good yesterday.
@@ -123,8 +165,23 @@ class Enrolments:
         with self._database.writing() as connection:
             store.put_off(connection, fingerprint, int(self._clock()) + _RETRY_INTERVAL)
 
-    def _vet_with_history(self, octets: bytes) -> tuple[Certificate, bytes]:
-        """Vet `octets` together with what is stored of the same certificate.
+    def _certified_by(
+        self, mailbox: Mailbox, certificate: Certificate, octets: bytes
+    ) -> str | None:
+        """Return the fingerprint of the certificate in use, if it certified the new one."""
+        with self._database.reading() as connection:
+            in_use = dossier.in_use(connection, mailbox)
+        if in_use is None or in_use.facts.fingerprint == certificate.fingerprint:
+            return None
+        shown = packets.serialise(self._judge.prescan(octets))
+        question = Question(shown, mailbox, registered=in_use.predecessor)
+        found = self._judge.examine(question)[1].transition
+        if found is None or found.verdict is not Verdict.VERIFIED:
+            return None
+        return in_use.facts.fingerprint
+
+    def _vet_with_history(self, octets: bytes) -> tuple[Certificate, bytes, bytes | None]:
+        """Vet `octets` together with what is stored of the same certificate; return that, too.
 
         A revocation that comes this way also holds for the mailboxes that use it already.
         """
@@ -136,17 +193,22 @@ class Enrolments:
             components = packets.merge(packets.components(packets.split(stored)), components)
         certificate, minimised = self._judge.vet(packets.serialise(components))
         if stored is not None and certificate.refusal is not None:
-            self._save(certificate, minimised, EventKind.REFUSED)
-        return certificate, minimised
+            self._save(certificate, minimised, stored, EventKind.REFUSED)
+        return certificate, minimised, stored
 
-    def _save(self, certificate: Certificate, octets: bytes, kind: EventKind) -> None:
+    def _save(
+        self, certificate: Certificate, octets: bytes, stored: bytes, kind: EventKind
+    ) -> None:
         now = int(self._clock())
         fingerprint, refusal = certificate.fingerprint, certificate.refusal
         with self._database.writing() as connection:
-            store.save_certificate(connection, certificate, octets, now, _vet_at(certificate, now))
+            store.require_unchanged(connection, fingerprint, stored)
+            store.save_certificate(connection, certificate, octets, now, vet_at(certificate, now))
             affected = store.bound_mailboxes(connection, fingerprint)
             for mailbox in affected if refusal is not None else ():
                 ledger.note(connection, mailbox, kind, now, fingerprint, refusal)
+                # What waited to replace it need not any more.
+                settle(connection, mailbox, self._answers.rules(mailbox), now)
         if refusal is not None:
             log.info("refused", extra={"fingerprint": fingerprint, "reason": refusal.reason.value})
         self._answers.changed(*affected)
@@ -158,7 +220,13 @@ class Enrolments:
             ledger.note(connection, mailbox, EventKind.REFUSED, now, refusal=refusal)
 
 
-def _vet_at(certificate: Certificate, now: int) -> int:
+def _require_confirmed(certificate: Certificate, confirmed: str | None) -> None:
+    if confirmed is not None and confirmed != certificate.fingerprint:
+        raise OtherCertificate("the certificate has another fingerprint than the one confirmed")
+
+
+def vet_at(certificate: Certificate, now: int) -> int:
+    """Return when to vet a certificate again that was vetted at `now`."""
     # Spread: certificates that were imported together should not be vetted together.
     daily = now + int(VETTING_INTERVAL * random.uniform(0.9, 1.0))  # noqa: S311 (not for secrets)
     ends = certificate.not_after

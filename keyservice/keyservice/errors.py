@@ -6,7 +6,9 @@ __all__ = [
     "BadSetting",
     "ConfigError",
     "KeyServiceError",
+    "LocalMailbox",
     "NotEnrolled",
+    "OtherCertificate",
     "OutsideDomain",
     "RejectedCertificate",
 ]
@@ -35,6 +37,20 @@ class NotEnrolled(KeyServiceError):
 
     error = "not_enrolled"
     status = 404
+
+
+class LocalMailbox(KeyServiceError):
+    """The mailbox is ours; who asks about mailboxes of others wants the wrong thing."""
+
+    error = "local_mailbox"
+    status = 422
+
+
+class OtherCertificate(KeyServiceError):
+    """The certificate is not the one whose fingerprint was given, or that is in use."""
+
+    error = "other_certificate"
+    status = 422
 
 
 class BadSetting(KeyServiceError):

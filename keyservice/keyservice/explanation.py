@@ -25,6 +25,14 @@ _REASONS = {
     Reason.CONFLICT: "another certificate has the same right; somebody has to confirm one of them",
 }
 
+CONFLICTS = tuple(reason.value for reason in (*Reason, Outcome.WAIT, Outcome.PARK_WEAK))
+"""What `conflict` can return."""
+
+
+def conflict(decision: Decision) -> str:
+    """Return in a word why a certificate that was seen is not in use. Also the metric label."""
+    return decision.reason.value if decision.reason else decision.outcome.value
+
 
 def in_words(decision: Decision) -> str:
     """Return one sentence that says what happens with a certificate, and why."""

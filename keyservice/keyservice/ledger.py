@@ -1,66 +1,152 @@
-"""What happens to mailboxes is written here: bindings, evidence, events, settings.
+"""What happens to mailboxes is written here: evidence, bindings, events, settings.
 
 Each public function runs in the transaction of the connection it is given, so that an
-enrolment is one transaction, whatever it consists of. Nothing here judges: see `decide`.
+enrolment is one transaction, whatever it consists of. Nothing here judges: see `settling`.
 """
 
 import json
+from collections.abc import Mapping
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from keyservice import schema
 from keyservice.certificate import Refusal
+from keyservice.evidence import STANDING, Sighting
+from keyservice.levels import Level, Source
 from keyservice.mailbox import Mailbox
-from keyservice.schema import BindingState, EventKind, Source
+from keyservice.schema import BindingState, EventKind
+
+REPEATED_AFTER = 6 * 3_600
+"""Seconds. A small part of `evidence.SIGHTING_LASTS`: no gap can come from it."""
 
 
-def bind(connection: Connection, mailbox: Mailbox, fingerprint: str, now: int) -> str | None:
-    """Use a stored certificate for `mailbox`; return the fingerprint of the one it replaces.
+def sighted(
+    connection: Connection,
+    mailbox: Mailbox,
+    seen: Sighting,
+    certified_by: str | None = None,
+    detail: str | None = None,
+) -> int:
+    """Write down that a source showed a stored certificate for `mailbox`; return when.
 
-    The sighting is recorded as evidence.
+    What was said a quarter of a day ago is not written down again. What the owner or the
+    operator says is later than all he said before, even in the same second.
     """
-    mailbox_id = _mailbox_id(connection, mailbox)
-    m, b = schema.mailbox, schema.binding
-    old = _active(connection, mailbox_id)
+    mailbox_id = mailbox_id_of(connection, mailbox)
+    e = schema.evidence
+    if seen.source in STANDING:
+        at = max(seen.seen_at, _last_word(connection, mailbox_id) + 1)
+    else:
+        at = seen.seen_at
+        same = select(e.c.id).where(
+            e.c.mailbox_id == mailbox_id,
+            e.c.fingerprint == seen.fingerprint,
+            e.c.source == seen.source.value,
+            e.c.level == seen.level.value,
+            e.c.seen_at > at - REPEATED_AFTER,
+        )
+        if certified_by is None and connection.scalar(same.limit(1)) is not None:
+            return at
+    connection.execute(
+        insert(e).values(
+            mailbox_id=mailbox_id,
+            fingerprint=seen.fingerprint,
+            source=seen.source.value,
+            level=seen.level.value,
+            authenticated=seen.level > Level.WEAK_CHAIN,
+            seen_at=at,
+            certified_by=certified_by,
+            detail=detail,
+        )
+    )
+    return at
+
+
+def bind(
+    connection: Connection,
+    mailbox: Mailbox,
+    fingerprint: str,
+    now: int,
+    *,
+    level: Level = Level.KNOWN_KEY,
+    source: Source = Source.OPERATOR,
+    is_ours: bool = True,
+) -> str | None:
+    """Use a stored certificate for `mailbox`; return the fingerprint of the one it replaces."""
+    mailbox_id = mailbox_id_of(connection, mailbox)
+    m = schema.mailbox
+    old = _in_state(connection, mailbox_id, BindingState.ACTIVE)
     if old is not None and old != fingerprint:
         _set_state(connection, mailbox_id, old, BindingState.REPLACED, now)
-    if old != fingerprint:
-        active = {"state": BindingState.ACTIVE.value, "since": now}
+    registered = {"level": level.value, "source": source.value}
+    if old == fingerprint:
+        _update(connection, mailbox_id, fingerprint, **registered)
+    else:
+        _put(connection, mailbox_id, fingerprint, BindingState.ACTIVE, now, registered)
+    if is_ours:
         connection.execute(
-            insert(b)
-            .values(mailbox_id=mailbox_id, fingerprint=fingerprint, **active)
-            .on_conflict_do_update(index_elements=["mailbox_id", "fingerprint"], set_=active)
+            update(m)
+            .where(m.c.id == mailbox_id, m.c.first_certificate_at.is_(None))
+            .values(first_certificate_at=now)
         )
-    connection.execute(
-        update(m)
-        .where(m.c.id == mailbox_id, m.c.first_certificate_at.is_(None))
-        .values(first_certificate_at=now)
-    )
-    connection.execute(
-        insert(schema.evidence).values(
-            mailbox_id=mailbox_id,
-            fingerprint=fingerprint,
-            source=Source.OPERATOR.value,
-            level=schema.OPERATOR_LEVEL,
-            authenticated=True,
-            seen_at=now,
-        )
-    )
-    kind = EventKind.UPDATED if old == fingerprint else EventKind.ENROLLED
-    note(connection, mailbox, kind, now, fingerprint)
     return old if old != fingerprint else None
 
 
+def hold(connection: Connection, mailbox: Mailbox, fingerprint: str, until: int, now: int) -> bool:
+    """Let a stored certificate wait; return whether it did not do so already."""
+    mailbox_id = mailbox_id_of(connection, mailbox)
+    if _in_state(connection, mailbox_id, BindingState.WAITING) == fingerprint:
+        _update(connection, mailbox_id, fingerprint, until=until)
+        return False
+    drop_waiting(connection, mailbox, now)
+    _put(connection, mailbox_id, fingerprint, BindingState.WAITING, now, {"until": until})
+    return True
+
+
+def drop_waiting(connection: Connection, mailbox: Mailbox, now: int) -> None:
+    """Let nothing wait for `mailbox` any more."""
+    mailbox_id = mailbox_id_of(connection, mailbox)
+    waiting = _in_state(connection, mailbox_id, BindingState.WAITING)
+    if waiting is not None:
+        _set_state(connection, mailbox_id, waiting, BindingState.DROPPED, now)
+
+
 def unbind(connection: Connection, mailbox: Mailbox, now: int) -> str | None:
-    """Stop using the certificate of `mailbox`; return its fingerprint, None if there was none."""
+    """Stop using the certificate of `mailbox`, and the one that waits to replace it.
+
+    Returns the fingerprint of the one in use, None if there was none.
+    """
     mailbox_id = _find_id(connection, mailbox)
-    fingerprint = None if mailbox_id is None else _active(connection, mailbox_id)
-    if mailbox_id is None or fingerprint is None:
+    if mailbox_id is None:
         return None
-    _set_state(connection, mailbox_id, fingerprint, BindingState.WITHDRAWN, now)
-    note(connection, mailbox, EventKind.WITHDRAWN, now, fingerprint)
+    fingerprint = _in_state(connection, mailbox_id, BindingState.ACTIVE)
+    waiting = _in_state(connection, mailbox_id, BindingState.WAITING)
+    for each in (fingerprint, waiting):
+        if each is not None:
+            _set_state(connection, mailbox_id, each, BindingState.WITHDRAWN, now)
+            note(connection, mailbox, EventKind.WITHDRAWN, now, each)
     return fingerprint
+
+
+def used(
+    connection: Connection,
+    mailbox: Mailbox,
+    fingerprint: str,
+    now: int,
+    *,
+    encrypted_to: bool,
+    possession_proved: bool,
+) -> bool:
+    """Note what was done with the certificate in use; False if another one, or none, is."""
+    mailbox_id = _find_id(connection, mailbox)
+    if mailbox_id is None or _in_state(connection, mailbox_id, BindingState.ACTIVE) != fingerprint:
+        return False
+    done = {"encrypted_to_at": encrypted_to, "possession_proved_at": possession_proved}
+    columns = {name: now for name, is_done in done.items() if is_done}
+    if columns:
+        _update(connection, mailbox_id, fingerprint, **columns)
+    return True
 
 
 def note(
@@ -70,16 +156,17 @@ def note(
     now: int,
     fingerprint: str | None = None,
     refusal: Refusal | None = None,
+    reason: str | None = None,
     detail: str | None = None,
 ) -> None:
     """Write down that something happened to `mailbox`."""
     connection.execute(
         insert(schema.event).values(
-            mailbox_id=_mailbox_id(connection, mailbox),
+            mailbox_id=mailbox_id_of(connection, mailbox),
             kind=kind.value,
             at=now,
             fingerprint=fingerprint,
-            reason=refusal.reason.value if refusal else None,
+            reason=refusal.reason.value if refusal else reason,
             detail=refusal.detail if refusal else detail,
         )
     )
@@ -92,7 +179,7 @@ def set_setting(
     stored = {"value": json.dumps(value), "set_at": now}
     connection.execute(
         insert(schema.mailbox_policy)
-        .values(mailbox_id=_mailbox_id(connection, mailbox), name=name, **stored)
+        .values(mailbox_id=mailbox_id_of(connection, mailbox), name=name, **stored)
         .on_conflict_do_update(index_elements=["mailbox_id", "name"], set_=stored)
     )
 
@@ -100,7 +187,7 @@ def set_setting(
 def unset_setting(connection: Connection, mailbox: Mailbox, name: str) -> None:
     """Let the domain decide a setting again."""
     p = schema.mailbox_policy
-    mailbox_id = _mailbox_id(connection, mailbox)
+    mailbox_id = mailbox_id_of(connection, mailbox)
     connection.execute(delete(p).where(p.c.mailbox_id == mailbox_id, p.c.name == name))
 
 
@@ -110,7 +197,7 @@ def _find_id(connection: Connection, mailbox: Mailbox) -> int | None:
     return found
 
 
-def _mailbox_id(connection: Connection, mailbox: Mailbox) -> int:
+def mailbox_id_of(connection: Connection, mailbox: Mailbox) -> int:
     connection.execute(insert(schema.mailbox).values(address=mailbox.key).on_conflict_do_nothing())
     mailbox_id = _find_id(connection, mailbox)
     if mailbox_id is None:
@@ -118,22 +205,63 @@ def _mailbox_id(connection: Connection, mailbox: Mailbox) -> int:
     return mailbox_id
 
 
-def _active(connection: Connection, mailbox_id: int) -> str | None:
+def _in_state(connection: Connection, mailbox_id: int, state: BindingState) -> str | None:
     b = schema.binding
     found: str | None = connection.scalar(
-        select(b.c.fingerprint).where(
-            b.c.mailbox_id == mailbox_id, b.c.state == BindingState.ACTIVE.value
-        )
+        select(b.c.fingerprint).where(b.c.mailbox_id == mailbox_id, b.c.state == state.value)
     )
     return found
+
+
+def _put(
+    connection: Connection,
+    mailbox_id: int,
+    fingerprint: str,
+    state: BindingState,
+    now: int,
+    registered: Mapping[str, int | str],
+) -> None:
+    # What was done with it before does not count for a certificate that comes back.
+    columns = {
+        "state": state.value,
+        "since": now,
+        "until": None,
+        "encrypted_to_at": None,
+        "possession_proved_at": None,
+        **registered,
+    }
+    connection.execute(
+        insert(schema.binding)
+        .values(mailbox_id=mailbox_id, fingerprint=fingerprint, **columns)
+        .on_conflict_do_update(index_elements=["mailbox_id", "fingerprint"], set_=columns)
+    )
 
 
 def _set_state(
     connection: Connection, mailbox_id: int, fingerprint: str, state: BindingState, now: int
 ) -> None:
+    retired = {} if state is BindingState.DROPPED else {"retired_at": now}
+    changed = {"state": state.value, "since": now, "until": None, **retired}
+    _update(connection, mailbox_id, fingerprint, **changed)
+
+
+def _update(
+    connection: Connection, mailbox_id: int, fingerprint: str, **columns: int | str | None
+) -> None:
     b = schema.binding
     connection.execute(
         update(b)
         .where(b.c.mailbox_id == mailbox_id, b.c.fingerprint == fingerprint)
-        .values(state=state.value, since=now)
+        .values(**columns)
     )
+
+
+def _last_word(connection: Connection, mailbox_id: int) -> int:
+    """Return when the owner or the operator last said anything about a certificate."""
+    e, b = schema.evidence, schema.binding
+    standing = [source.value for source in STANDING]
+    times = (
+        select(func.max(e.c.seen_at)).where(e.c.mailbox_id == mailbox_id, e.c.source.in_(standing)),
+        select(func.max(b.c.retired_at)).where(b.c.mailbox_id == mailbox_id),
+    )
+    return max(connection.scalar(each) or 0 for each in times)

@@ -45,6 +45,9 @@ class Source(Enum):
         return _RANKS[self]
 
 
+METHODS = (Source.WKD, Source.OPENPGPKEY, Source.NICKNYM, Source.VKS, Source.HKP)
+"""Those that can be asked."""
+
 _RANKS = {
     Source.OWNER: 9,
     Source.OPERATOR: 9,

@@ -1,6 +1,7 @@
 """Every metric of this daemon. Labels are closed sets; no address or domain is ever one."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -8,6 +9,13 @@ from prometheus_client.registry import Collector
 
 from keyservice.cache import CacheResult
 from keyservice.certificate import RefusalReason
+from keyservice.dns import Proof
+from keyservice.explanation import CONFLICTS
+from keyservice.fetch import Cause, Forbidden
+from keyservice.levels import METHODS
+from keyservice.methods import InquiryResult
+from keyservice.notice_store import NoticeResult
+from keyservice.report_wire import Refused
 from keyservice.wire import Outcome
 
 
@@ -34,6 +42,43 @@ class Metrics:
             "Files refused because they held a secret key",
             registry=registry,
         )
+        self.notices = Counter(
+            "keyservice_notices", "Mails to owners", ["result"], registry=registry
+        )
+        for noticed in NoticeResult:
+            self.notices.labels(noticed.value)
+        self.discoveries = Counter(
+            "keyservice_discoveries", "Methods asked", ["method", "result"], registry=registry
+        )
+        self.fetches = Counter(
+            "keyservice_fetches_failed", "Requests without a reply", ["reason"], registry=registry
+        )
+        self.proofs = Counter(
+            "keyservice_resolver_proofs",
+            "Attempts to prove that the resolver validates",
+            ["result"],
+            registry=registry,
+        )
+        self.conflicts = Counter(
+            "keyservice_conflicts",
+            "Certificates that were seen beside the one in use, and not used",
+            ["reason"],
+            registry=registry,
+        )
+        self.reports = Counter(
+            "keyservice_reports", "Messages reported by milters", ["result"], registry=registry
+        )
+        for conflict in CONFLICTS:
+            self.conflicts.labels(conflict)
+        for method, became in product(METHODS, InquiryResult):
+            self.discoveries.labels(method.value, became.value)
+        for reason in (*Cause, *Forbidden):
+            self.fetches.labels(reason.value)
+        for proof in Proof:
+            self.proofs.labels(proof.value)
+        for refused in Refused:
+            self.reports.labels(refused.value)
+        self.reports.labels("noted")
         for outcome in Outcome:
             self.lookups.labels(outcome.value)
         for result in (CacheResult.WRITTEN, CacheResult.FORGOTTEN, CacheResult.FAILED):
@@ -41,6 +86,10 @@ class Metrics:
         self.vettings.labels("usable", "")
         for reason in RefusalReason:
             self.vettings.labels("refused", reason.value)
+
+    def observe_notice(self, result: NoticeResult) -> None:
+        """Count one attempt to tell an owner something."""
+        self.notices.labels(result.value).inc()
 
     def observe_cache(self, result: CacheResult) -> None:
         """Count one access to Redis."""

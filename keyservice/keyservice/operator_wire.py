@@ -56,6 +56,12 @@ class Enrolment(_Record, frozen=True):
     replaced: str | None = None
     """Fingerprint of the certificate that was in use until now."""
 
+    waits_until: int | None = None
+    """When it comes into use, unless something happens before; None: it is in use."""
+
+    waits_for: str | None = None
+    """Fingerprint of the certificate that stays in use until then."""
+
     effective_within: int = 0
     """Seconds until no milter can still see the old state; 0 unless Redis could not be told."""
 

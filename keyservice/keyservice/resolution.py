@@ -46,10 +46,18 @@ _PRECEDENCE = (
 
 
 def resolve(
-    registered: Registered | None, candidates: Sequence[Candidate], rules: Rules, now: float
+    registered: Registered | None,
+    candidates: Sequence[Candidate],
+    rules: Rules,
+    now: float,
+    hint: str | None = None,
 ) -> Resolution:
-    """Decide about all `candidates`, one per fingerprint, in any order."""
-    judged = [(c, judge(registered, c, rules, now)) for c in sorted(candidates, key=_strength)]
+    """Decide about all `candidates`, one per fingerprint, in any order.
+
+    `hint` is the fingerprint that is preferred to others of the same weight.
+    """
+    ranked = sorted(candidates, key=lambda c: _strength(c, hint))
+    judged = [(c, judge(registered, c, rules, now)) for c in ranked]
     changes = [pair for pair in judged if pair[1].outcome in _CHANGES]
     winner = _winner(changes, rules)
     overruled = Reason.CONFLICT if winner is None else Reason.OUTRANKED
@@ -62,11 +70,11 @@ def resolve(
     return Resolution(tuple(sorted(decisions, key=lambda d: _URGENCY.index(d.outcome))))
 
 
-def _strength(candidate: Candidate) -> tuple[int, int, float, str]:
-    """Sort key: the best attested first, then the one that was there first."""
+def _strength(candidate: Candidate, hint: str | None) -> tuple[int, int, bool, float, str]:
+    """Sort key: the best attested first, then the one hinted at, or that was there first."""
     level, rank = candidate.weight
     since = math.inf if candidate.seen_since is None else candidate.seen_since
-    return (-level, -rank, since, candidate.fingerprint)
+    return (-level, -rank, candidate.fingerprint != hint, since, candidate.fingerprint)
 
 
 def _winner(changes: list[tuple[Candidate, Decision]], rules: Rules) -> Decision | None:

@@ -1,4 +1,4 @@
-"""Vets certificates again in the background, a few at a time, all day long."""
+"""Vets certificates again and lets waiting ones take over, a few at a time, all day long."""
 
 import logging
 import threading
@@ -40,6 +40,7 @@ class Revetting:
         while not self._stopping.wait(pause):
             try:
                 vetted = self._enrolments.vet_again(_BATCH)
+                self._enrolments.apply_due_holds(_BATCH)
             except Exception:  # the thread must outlive a full disk
                 log.exception("revetting_failed")
                 vetted = 0

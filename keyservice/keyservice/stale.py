@@ -29,8 +29,8 @@ class StaleAnswers:
         """Note what was answered at `now`; anything but FOUND wipes the memory of `mailbox`."""
         key = mailbox.key
         seen, known = self._seen.get(key, _NEVER)
-        # The same again, as most often: to the second is exact enough, and needs no lock.
-        if (known is answer and 0 <= now - seen < 1) or (
+        # The same again within a second, as most often: exact enough, and needs no lock.
+        if (known is answer and seen < now < seen + 1) or (
             known is None and answer.outcome is not Outcome.FOUND
         ):
             return

@@ -7,11 +7,12 @@ enrolment is one transaction, whatever it consists of.
 import json
 
 import msgspec
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, ScalarSelect, Table, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from keyservice import schema
 from keyservice.certificate import Certificate, usable_until
+from keyservice.errors import KeyServiceError
 from keyservice.mailbox import Mailbox
 from keyservice.schema import BindingState
 
@@ -25,6 +26,8 @@ class StoredMailbox(msgspec.Struct, frozen=True):
     had_certificate: bool
     certificate: Certificate | None
     settings: dict[str, object]
+    waits_until: int | None = None
+    """When another certificate takes over, if one waits."""
 
 
 def find(connection: Connection, mailbox: Mailbox) -> StoredMailbox | None:
@@ -33,17 +36,43 @@ def find(connection: Connection, mailbox: Mailbox) -> StoredMailbox | None:
     is_active = (b.c.mailbox_id == m.c.id) & (b.c.state == BindingState.ACTIVE.value)
     joined = m.outerjoin(b, is_active).outerjoin(c, c.c.fingerprint == b.c.fingerprint)
     row = connection.execute(
-        select(m.c.id, m.c.first_certificate_at, c.c.facts)
+        select(m.c.id, m.c.first_certificate_at, c.c.facts, _waits_until(m).label("until"))
         .select_from(joined)
         .where(m.c.address == mailbox.key)
     ).one_or_none()
     if row is None:
         return None
+    had_certificate = row.first_certificate_at is not None
+    # Registered when the domain was none of ours: nobody enrolled it.
+    counts = had_certificate and row.facts is not None
     return StoredMailbox(
-        row.first_certificate_at is not None,
-        None if row.facts is None else _facts_decoder.decode(row.facts),
+        had_certificate,
+        _facts_decoder.decode(row.facts) if counts else None,
         _settings(connection, row.id),
+        row.until,
     )
+
+
+def _waits_until(m: Table) -> ScalarSelect[int]:
+    waiting = schema.binding.alias("waiting")
+    return (
+        select(func.max(waiting.c.until))
+        .where(waiting.c.mailbox_id == m.c.id, waiting.c.state == BindingState.WAITING.value)
+        .scalar_subquery()
+    )
+
+
+def due_holds(connection: Connection, now: int, limit: int) -> list[Mailbox]:
+    """Return mailboxes for which a certificate has waited long enough, the longest first."""
+    m, b = schema.mailbox, schema.binding
+    rows = connection.scalars(
+        select(m.c.address)
+        .join(b, b.c.mailbox_id == m.c.id)
+        .where(b.c.until <= now, b.c.state == BindingState.WAITING.value)
+        .order_by(b.c.until)
+        .limit(limit)
+    )
+    return [Mailbox.parse(address) for address in rows]
 
 
 def octets_of(connection: Connection, fingerprint: str) -> bytes | None:
@@ -53,6 +82,23 @@ def octets_of(connection: Connection, fingerprint: str) -> bytes | None:
         select(c.c.octets).where(c.c.fingerprint == fingerprint)
     )
     return stored
+
+
+class StoredChanged(KeyServiceError):
+    """Somebody else stored more of the certificate meanwhile; trying again helps."""
+
+    error = "busy"
+    status = 503
+
+
+def require_unchanged(connection: Connection, fingerprint: str, octets: bytes | None) -> None:
+    """Raise StoredChanged unless `octets` are what is stored of a certificate.
+
+    They were read before vetting; to write what came of it over what was learned since would
+    lose that, a revocation for example.
+    """
+    if octets_of(connection, fingerprint) != octets:
+        raise StoredChanged("the certificate was changed at the same time")
 
 
 def save_certificate(
@@ -92,10 +138,11 @@ def bound_mailboxes(connection: Connection, fingerprint: str) -> list[Mailbox]:
 
 
 def due(connection: Connection, now: int, limit: int) -> list[str]:
-    """Return certificates in use whose next vetting is due, the longest waiting first."""
+    """Return certificates in use or waiting whose next vetting is due, the longest waiting first."""
     c, b = schema.certificate, schema.binding
     in_use = select(b.c.fingerprint).where(
-        b.c.fingerprint == c.c.fingerprint, b.c.state == BindingState.ACTIVE.value
+        b.c.fingerprint == c.c.fingerprint,
+        b.c.state.in_([BindingState.ACTIVE.value, BindingState.WAITING.value]),
     )
     waiting = (
         select(c.c.fingerprint)

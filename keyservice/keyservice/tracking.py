@@ -100,6 +100,9 @@ class Tracking:
     def _listen(self, connection: _Connection) -> None:
         """Return when stopped; raises one of _FAILURES if Redis is not as it should be."""
         connection.connect()
+        # Options in the URL win over ours; with RESP2, Redis would say OK and push nothing.
+        if connection.get_protocol() != 3:
+            raise redis.ConnectionError("not RESP3")
         # redis-py has no public way to see these pushes; its own cache does the same.
         connection._parser.set_invalidation_push_handler(_Changed)
         connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", RECORD_PREFIX)

@@ -9,6 +9,7 @@ import time
 import msgspec
 
 from keyservice.certificate import RefusalReason, RejectedCertificate
+from keyservice.foreign import Question
 from keyservice.vetting_child import FRAME_OCTETS_MAX, Verdict
 
 DEADLINE = 2.0
@@ -20,6 +21,7 @@ _START_DEADLINE = 15.0
 _REQUESTS_PER_CHILD = 5_000
 """Then it is replaced: what a hostile certificate left in its memory should not stay."""
 
+_question_encoder = msgspec.json.Encoder()
 _verdict_decoder = msgspec.json.Decoder(Verdict)
 
 
@@ -42,9 +44,16 @@ class Vetter:
         Raises RejectedCertificate with a reason in `certificate.TRANSIENT` if the child took
         too long or died; the next call gets a new one.
         """
+        return self._ask(octets)
+
+    def examine(self, question: Question) -> Verdict:
+        """Return the verdict about a certificate that strangers showed; else as `vet`."""
+        return self._ask(_question_encoder.encode(question))
+
+    def _ask(self, frame: bytes) -> Verdict:
         with self._lock:
             try:
-                return self._living_child().vet(octets)
+                return self._living_child().vet(frame)
             except TimeoutError:
                 self._end_child()
                 raise RejectedCertificate(
@@ -95,11 +104,11 @@ class _Child:
     def await_ready(self) -> None:
         self._read_frame(time.monotonic() + _START_DEADLINE)
 
-    def vet(self, octets: bytes) -> Verdict:
+    def vet(self, frame: bytes) -> Verdict:
         self.requests += 1
         until = time.monotonic() + DEADLINE
         self._ours.settimeout(DEADLINE)
-        self._ours.sendall(len(octets).to_bytes(4, "big") + octets)
+        self._ours.sendall(len(frame).to_bytes(4, "big") + frame)
         try:
             return _verdict_decoder.decode(self._read_frame(until))
         except msgspec.MsgspecError:

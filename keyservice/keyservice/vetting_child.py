@@ -4,7 +4,8 @@ Sequoia is memory-safe, but not free of inputs that cost minutes or gigabytes. T
 ends this process and starts another one whenever a request takes too long.
 
 Frames on stdin and stdout: four octets of length, then octets of a certificate one way and
-the JSON of a `Verdict` the other. The first frame out is empty: ready.
+the JSON of a `Verdict` the other. The first frame out is empty: ready. In place of octets
+there may be the JSON of a `foreign.Question`: no certificate begins like that.
 """
 
 import math
@@ -12,6 +13,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable, Collection
 from typing import BinaryIO
 
 import msgspec
@@ -22,6 +24,7 @@ from keyservice.certificate import (
     RefusalReason,
     RejectedCertificate,
 )
+from keyservice.transition import Transition
 
 FRAME_OCTETS_MAX = 1_048_576
 MEMORY_OCTETS_MAX = 256 * 1_048_576
@@ -43,6 +46,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """See `publishable`; empty unless this child is there for publication."""
 
     refusal: Refusal | None = None
+    transition: Transition | None = None
+    """Whether the certificate in use certified it; None: nobody asked."""
 
 
 def is_shown(certificate: Certificate) -> bool:
@@ -69,20 +74,34 @@ def main() -> None:
     _limit_process()
     # A backtrace per invalid user ID turns 30 kB of them into 13 s of CPU.
     os.environ["RUST_BACKTRACE"] = "0"
-    from keyservice.publishable import publishable  # the engine must start inside the limits
-    from keyservice.vet import vet
-
-    publishes = PUBLISHES in sys.argv[1:]
+    judge = _judgement(sys.argv[1:])
     write_frame(sys.stdout.buffer, b"")
-    while (octets := read_frame(sys.stdin.buffer)) is not None:
+    while (frame := read_frame(sys.stdin.buffer)) is not None:
         _limit_request()
         try:
-            certificate, minimised = vet(octets, time.time())
-            shown = publishable(minimised) if publishes and is_shown(certificate) else b""
-            verdict = Verdict(certificate, minimised, shown)
+            verdict = judge(frame)
         except RejectedCertificate as rejected:
             verdict = Verdict(refusal=rejected.refusal)
         write_frame(sys.stdout.buffer, msgspec.json.encode(verdict))
+
+
+def _judgement(arguments: Collection[str]) -> Callable[[bytes], Verdict]:
+    """Return what is done with a frame. The engine must start inside the limits: here."""
+    from keyservice.foreign_vet import Question, examine
+    from keyservice.publishable import publishable
+    from keyservice.vet import vet
+
+    publishes = PUBLISHES in arguments
+    decoder = msgspec.json.Decoder(Question)
+
+    def judge(frame: bytes) -> Verdict:
+        if frame[:1] == b"{":
+            return examine(decoder.decode(frame), time.time())
+        certificate, minimised = vet(frame, time.time())
+        shown = publishable(minimised) if publishes and is_shown(certificate) else b""
+        return Verdict(certificate, minimised, shown)
+
+    return judge
 
 
 def _limit_process() -> None:

@@ -25,7 +25,10 @@ LOOKUPS = Counter(
     "letterlock_lookups", "Lookups by what was said and who said it.", ["layer", "outcome"]
 )
 LOOKUP_SECONDS = Histogram(
-    "letterlock_lookup_seconds", "Time until a lookup was answered.", ["layer"], buckets=_SECONDS
+    "letterlock_lookup_seconds",
+    "Time until a lookup was answered, other than from memory.",
+    ["layer"],
+    buckets=_SECONDS,
 )
 PHASE_SECONDS = Histogram(
     "letterlock_phase_seconds",

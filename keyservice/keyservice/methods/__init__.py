@@ -4,7 +4,8 @@ A method says what it saw and how much that is worth. It never judges a certific
 (vetting does) and never decides which one is used (`replacement` does).
 """
 
-from typing import Protocol
+from enum import Enum
+from typing import Protocol, assert_never
 
 import msgspec
 
@@ -42,6 +43,30 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 Result = Found | NotFound | Unavailable | Rejected
+
+
+class InquiryResult(Enum):
+    """The same as a word. Also the metric label."""
+
+    FOUND = "found"
+    NOT_FOUND = "not_found"
+    UNAVAILABLE = "unavailable"
+    REJECTED = "rejected"
+
+
+def in_a_word(result: Result) -> InquiryResult:
+    """Return what became of an inquiry."""
+    match result:
+        case Found():
+            return InquiryResult.FOUND
+        case NotFound():
+            return InquiryResult.NOT_FOUND
+        case Unavailable():
+            return InquiryResult.UNAVAILABLE
+        case Rejected():
+            return InquiryResult.REJECTED
+        case _:
+            assert_never(result)
 
 
 class DiscoveryMethod(Protocol):

@@ -107,7 +107,9 @@ def start_keyservice(layout: Layout, environment: Mapping[str, str]) -> Session:
     return session
 
 
-def write_keyservice_config(layout: Layout, domains: Mapping[str, Mapping[str, object]]) -> None:
+def write_keyservice_config(
+    layout: Layout, domains: Mapping[str, Mapping[str, object]], *, notices: bool = False
+) -> None:
     """Write `keyservice.toml`; `domains` as in its `[domains]` tables."""
     text = _KEYSERVICE.format(
         socket=keyservice_socket(layout),
@@ -116,6 +118,8 @@ def write_keyservice_config(layout: Layout, domains: Mapping[str, Mapping[str, o
         redis=redis_server.url(layout),
         secret=secret_file(layout),
     )
+    if notices:
+        text += '\n[notices]\nsmtp = "{}:{}"\n'.format(*layout.address("smtp"))
     for domain, settings in domains.items():
         text += f'\n[domains."{domain}"]\n'
         # Strings and lists of strings are written in TOML as in JSON.

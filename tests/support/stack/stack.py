@@ -25,9 +25,9 @@ class Stack(View):
     `domains`: served domains with their policy settings, as in the key service's file.
     `virtual_aliases`, `local_aliases`: rows of virtual(5) and aliases(5).
     `parameters`: further main.cf settings. `milter=False`: the same Postfix without it.
-    `untraced`: deliver without this host's Received fields. `environment`: further
-    variables for the two daemons. Any mailbox of a domain exists unless its name begins
-    with `no-such-`.
+    `untraced`: deliver without this host's Received fields. `notices`: owners are told about
+    their certificates. `environment`: further variables for the two daemons. Any mailbox of
+    a domain exists unless its name begins with `no-such-`.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Stack(View):
         workers: int = 2,
         deadline_seconds: float = 5.0,
         stale_seconds: int = 3600,
+        notices: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Lay everything out; nothing runs yet."""
@@ -77,7 +78,7 @@ class Stack(View):
             deadline_seconds=deadline_seconds,
             stale_seconds=stale_seconds,
         )
-        daemons.write_keyservice_config(layout, domains)
+        daemons.write_keyservice_config(layout, domains, notices=notices)
 
     def start(self) -> Self:
         """Start every daemon and write `stack.json`; on failure stop what had started."""

@@ -14,6 +14,7 @@ from keyservice.config import DomainSection
 from keyservice.database import Database
 from keyservice.enrolment import VETTING_INTERVAL, Enrolments
 from keyservice.errors import BadSetting, NotEnrolled, OutsideDomain
+from keyservice.foreign_vet import Question, examine
 from keyservice.judge import Judge
 from keyservice.mailbox import Mailbox
 from keyservice.metrics import CertificateStates, Metrics
@@ -41,6 +42,10 @@ class DirectVetter:
             raise RejectedCertificate(RefusalReason.VETTING_TIMEOUT, "busy")
         self.vetted += 1
         return Verdict(*vet(octets, self.clock))
+
+    def examine(self, question: Question) -> Verdict:
+        """Likewise."""
+        return examine(question, self.clock)
 
 
 class Service:

@@ -79,6 +79,27 @@ def test_policy_is_set_shown_and_unset(service: str) -> None:
     assert "default" == json.loads(unset.stdout)["sources"]["header_policy"]
 
 
+def test_certificates_that_end_soon_are_listed_first_of_all(tmp_path: Path) -> None:
+    """By the end of what can be encrypted to: a subkey of one year, in a key of two."""
+    with KeyServiceProcess(tmp_path) as process:
+        for name, address in (("ending", ALICE), ("bob", "bob@example.org")):
+            letterlock("enrol", address, "-", service=process.url, stdin=gallery()[name])
+        everything, soon, in_a_year = (
+            json.loads(letterlock("list", *words, "--json", service=process.url).stdout)
+            for words in ((), ("--expiring",), ("--expiring", "366"))
+        )
+        shown = letterlock("list", "--expiring=366", service=process.url)
+        gauge = [
+            process.metric(f'keyservice_certificates_expiring{{within="{days}"}}')
+            for days in (3, 14, 60)
+        ]
+
+    assert [2, 0] == [len(everything), len(soon)]
+    assert [ALICE] == [line["mailbox"] for line in in_a_year]
+    assert ALICE in shown.stdout
+    assert [0.0, 0.0, 0.0] == gauge
+
+
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [

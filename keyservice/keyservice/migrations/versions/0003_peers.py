@@ -53,6 +53,4 @@ def _extend_bindings() -> None:
     ):
         op.add_column("binding", column)
     op.create_index("ix_binding_until", "binding", ["until"])
-    op.execute(
-        "UPDATE binding SET retired_at = since WHERE state IN ('replaced', 'withdrawn')"
-    )
+    op.execute("UPDATE binding SET retired_at = since WHERE state IN ('replaced', 'withdrawn')")

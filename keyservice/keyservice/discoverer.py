@@ -1,0 +1,110 @@
+"""Asks the methods which certificate a mailbox of somebody else has, all at once.
+
+Whoever sends mail chooses which domain is asked, so one lookup has one deadline, however many
+methods there are and however slowly they drip, and one domain is asked for two of its
+mailboxes at a time. Every method is accounted for: also one that did not answer.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import AsyncIterator
+
+import msgspec
+
+from keyservice.levels import Source
+from keyservice.mailbox import Mailbox
+from keyservice.methods import DiscoveryMethod, InquiryResult, Result, Unavailable, in_a_word
+
+DEADLINE = 5.0
+"""Seconds for one mailbox in all."""
+
+PER_DOMAIN_MAX = 2
+
+_LATE = Unavailable("no answer before the deadline")
+
+log = logging.getLogger(__name__)
+
+
+class Inquiry(msgspec.Struct, frozen=True):
+    """What one method said."""
+
+    source: Source
+    result: Result
+
+
+class Discoverer:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self,
+        methods: Sequence[DiscoveryMethod],
+        *,
+        deadline: float = DEADLINE,
+        observe: Callable[[Source, InquiryResult], None] = lambda _source, _result: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Ask `methods`; tell `observe` what became of each inquiry."""
+        self._methods = tuple(methods)
+        self._deadline = deadline
+        self._observe = observe
+        self._clock = clock
+        self._domains: dict[str, tuple[asyncio.Semaphore, int]] = {}
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What is asked, in the configured order."""
+        return tuple(method.source for method in self._methods)
+
+    async def discover(self, mailbox: Mailbox) -> tuple[Inquiry, ...]:
+        """Return what each method said about `mailbox` by the deadline, in their order."""
+        until = self._clock() + self._deadline
+        results: dict[Source, Result] = dict.fromkeys(self.sources, _LATE)
+        try:
+            async with asyncio.timeout(self._deadline), self._turn(mailbox.domain):
+                await self._ask_all(mailbox, results, until - self._clock())
+        except TimeoutError:
+            pass
+        for source, result in results.items():
+            self._observe(source, in_a_word(result))
+        return tuple(Inquiry(source, result) for source, result in results.items())
+
+    async def _ask_all(
+        self, mailbox: Mailbox, results: dict[Source, Result], seconds: float
+    ) -> None:
+        asked = {
+            asyncio.create_task(self._ask(method, mailbox)): method.source
+            for method in self._methods
+        }
+        if not asked:
+            return
+        try:
+            done, _ = await asyncio.wait(asked, timeout=max(0.0, seconds))
+            results.update({asked[task]: task.result() for task in done})
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    @staticmethod
+    async def _ask(method: DiscoveryMethod, mailbox: Mailbox) -> Result:
+        try:
+            return await method.discover(mailbox)
+        except Exception as error:  # one method that breaks must not take the others with it
+            # Without its text, which may be a stranger's.
+            log.exception("method_failed", extra={"method": method.source.value})
+            return Unavailable(f"failed: {type(error).__name__}")
+
+    @asynccontextmanager
+    async def _turn(self, domain: str) -> AsyncIterator[None]:
+        semaphore, waiting = self._domains.get(domain, (asyncio.Semaphore(PER_DOMAIN_MAX), 0))
+        self._domains[domain] = (semaphore, waiting + 1)
+        try:
+            async with semaphore:
+                yield
+        finally:
+            semaphore, waiting = self._domains.pop(domain)
+            if waiting > 1:
+                self._domains[domain] = (semaphore, waiting - 1)

@@ -1,0 +1,153 @@
+"""What the evidence about a mailbox comes to, and making it so.
+
+One transaction reads all of it, decides and writes the decision down: two who settle the same
+mailbox at once do so one after the other, and the second one finds nothing left to do.
+"""
+
+from typing import NamedTuple, assert_never
+
+from sqlalchemy import Connection, select
+
+from keyservice import dossier, ledger, schema
+from keyservice.dossier import Dossier
+from keyservice.evidence import candidates
+from keyservice.explanation import conflict, in_words
+from keyservice.mailbox import Mailbox
+from keyservice.replacement import Decision, Outcome, Rules
+from keyservice.resolution import Resolution, resolve
+from keyservice.schema import EventKind
+
+
+class Settled(NamedTuple):
+    """What was decided, and what that changed."""
+
+    resolution: Resolution
+    has_changed: bool = False
+    replaced: str | None = None
+    conflicts: tuple[str, ...] = ()
+    """Those not recorded before, in a word each."""
+
+    def about(self, fingerprint: str) -> Decision | None:
+        """Return what was decided about one certificate."""
+        found = (d for d in self.resolution.decisions if d.fingerprint == fingerprint)
+        return next(found, None)
+
+
+def weigh(known: Dossier, rules: Rules, now: float) -> Resolution:
+    """Return what the evidence comes to. Pure."""
+    seen = candidates(known.sightings, known.background, known.registered, int(now))
+    hint = known.hint.chosen([candidate.fingerprint for candidate in seen])
+    return resolve(known.registered, seen, rules, now, hint)
+
+
+def settle(connection: Connection, mailbox: Mailbox, rules: Rules, now: float) -> Settled:
+    """Decide about `mailbox` and write it down. `connection` is one that writes."""
+    at = int(now)
+    known = dossier.read(connection, mailbox, rules, now)
+    resolution = weigh(known, rules, now)
+    has_changed, replaced = _apply(connection, mailbox, known, resolution, rules, at)
+    waits = next((d for d in resolution.decisions if d.outcome is Outcome.WAIT), None)
+    _keep_waiting(connection, mailbox, waits if resolution.change is None else None, at)
+    new = tuple(
+        conflict(decision)
+        for decision in resolution.conflicts
+        if _record(connection, mailbox, known, decision, at)
+    )
+    return Settled(resolution, has_changed, replaced, new)
+
+
+def _apply(
+    connection: Connection,
+    mailbox: Mailbox,
+    known: Dossier,
+    resolution: Resolution,
+    rules: Rules,
+    now: int,
+) -> tuple[bool, str | None]:
+    """Return whether another certificate is in use now, and which one was."""
+    replaced: str | None = None
+    for decision in resolution.decisions:
+        match decision.outcome:
+            case Outcome.ACCEPT_FIRST | Outcome.REPLACE:
+                replaced = _bind(connection, mailbox, known, decision, rules, now)
+                note = EventKind.REPLACED if replaced else EventKind.ENROLLED
+                ledger.note(
+                    connection, mailbox, note, now, decision.fingerprint, detail=in_words(decision)
+                )
+            case Outcome.UPDATE:
+                if known.registered is not None and decision.level != known.registered.level:
+                    _bind(connection, mailbox, known, decision, rules, now)
+            case Outcome.WAIT | Outcome.REFUSE | Outcome.PARK_WEAK:
+                pass
+            case _:
+                assert_never(decision.outcome)
+    return resolution.change is not None, replaced
+
+
+def _bind(
+    connection: Connection,
+    mailbox: Mailbox,
+    known: Dossier,
+    decision: Decision,
+    rules: Rules,
+    now: int,
+) -> str | None:
+    if decision.level is None:  # hard revoked: what it was registered with is history
+        return None
+    shown = [s for s in known.sightings if s.fingerprint == decision.fingerprint]
+    return ledger.bind(
+        connection,
+        mailbox,
+        decision.fingerprint,
+        now,
+        level=decision.level,
+        source=max(shown, key=lambda s: s.weight).source,
+        is_ours=rules.is_ours,
+    )
+
+
+def _keep_waiting(
+    connection: Connection, mailbox: Mailbox, waits: Decision | None, now: int
+) -> None:
+    if waits is None or waits.until is None:
+        ledger.drop_waiting(connection, mailbox, now)
+    elif ledger.hold(connection, mailbox, waits.fingerprint, waits.until, now):
+        ledger.note(
+            connection,
+            mailbox,
+            EventKind.WAITING,
+            now,
+            waits.fingerprint,
+            detail=in_words(waits),
+        )
+
+
+def _record(
+    connection: Connection, mailbox: Mailbox, known: Dossier, decision: Decision, now: int
+) -> bool:
+    """Write a conflict down unless it was since the certificate in use came into use."""
+    m, e = schema.mailbox, schema.event
+    since = known.in_use.since if known.in_use else 0
+    before = (
+        select(e.c.id)
+        .join(m, m.c.id == e.c.mailbox_id)
+        .where(
+            m.c.address == mailbox.key,
+            e.c.kind == EventKind.CONFLICT.value,
+            e.c.fingerprint == decision.fingerprint,
+            e.c.reason == conflict(decision),
+            e.c.at >= since,
+        )
+    )
+    if connection.scalar(before.limit(1)) is not None:
+        return False
+    ledger.note(
+        connection,
+        mailbox,
+        EventKind.CONFLICT,
+        now,
+        decision.fingerprint,
+        reason=conflict(decision),
+        detail=in_words(decision),
+    )
+    return True
