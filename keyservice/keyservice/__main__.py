@@ -18,16 +18,22 @@ from keyservice.answers import Answers
 from keyservice.cache import AnswerCache, connect
 from keyservice.config import Config, host_and_port, load, read_secret
 from keyservice.database import Database
+from keyservice.discovery import Discovery
 from keyservice.enrolment import Enrolments
 from keyservice.errors import ConfigError
+from keyservice.intake import Intake
 from keyservice.judge import Judge
 from keyservice.listeners import listen_tcp, listen_unix
 from keyservice.mail_door import MailDoor
 from keyservice.metrics import CertificatesExpiring, CertificateStates, Metrics
 from keyservice.notices import Notices
 from keyservice.overview import Overview
+from keyservice.peers import Peers
 from keyservice.public.serving import published
+from keyservice.replacement import DAY
+from keyservice.reports import Reports
 from keyservice.revetting import Revetting
+from keyservice.rulebook import Rulebook
 from keyservice.server import Parts, application
 from keyservice.settings import MailboxSettings
 from keyservice.vetting import Vetter
@@ -69,7 +75,9 @@ def _serve(config: Config, secret: bytes) -> None:
         metrics = Metrics(registry)
         database = stack.enter_context(closing(Database(Path(config.database))))
         vetter = stack.enter_context(closing(Vetter()))
-        answers = Answers(database, config.domains, _cache(config, secret, metrics), metrics)
+        discovery = Discovery(config.discovery, metrics)
+        cache = _cache(config, secret, metrics)
+        answers = Answers(database, config.domains, cache, metrics, rulebook=_rulebook(config))
         enrolments = Enrolments(database, answers, Judge(vetter, metrics))
         settings = MailboxSettings(database, answers)
         overview = Overview(database, answers, settings)
@@ -79,7 +87,12 @@ def _serve(config: Config, secret: bytes) -> None:
         stack.enter_context(Revetting(enrolments))
         stack.enter_context(_notices(config, database, metrics))
         stack.enter_context(published(config, _redis(config), secret, registry))
-        _uvicorn(Parts(answers, enrolments, settings, overview)).run(sockets=sockets)
+        strangers = stack.enter_context(closing(Vetter()))
+        intake = Intake(database, answers, Judge(strangers, metrics))
+        peers = Peers(database, answers, discovery.discoverer, intake)
+        reports = Reports(database, answers, intake, config.domains, metrics)
+        parts = Parts(answers, enrolments, settings, overview, peers, reports, discovery)
+        _uvicorn(parts).run(sockets=sockets)
 
 
 def _listeners(config: Config, stack: ExitStack) -> list[socket.socket]:
@@ -89,6 +102,16 @@ def _listeners(config: Config, stack: ExitStack) -> list[socket.socket]:
     if config.tcp:
         sockets.append(listen_tcp(*host_and_port(config.tcp, "tcp")))
     return sockets
+
+
+def _rulebook(config: Config) -> Rulebook:
+    discovery = config.discovery
+    return Rulebook(
+        frozenset(config.domains),
+        discovery.mode,
+        discovery.first_contact,
+        discovery.hold_days * DAY,
+    )
 
 
 def _cache(config: Config, secret: bytes, metrics: Metrics) -> AnswerCache | None:
@@ -136,7 +159,7 @@ def _uvicorn(parts: Parts) -> uvicorn.Server:
             application(parts),
             log_config=None,
             access_log=False,
-            lifespan="off",
+            lifespan="on",
             server_header=False,
             limit_concurrency=_CONNECTIONS_MAX,
             timeout_graceful_shutdown=5,

@@ -22,6 +22,7 @@ from keyservice.held import HeldAnswers
 from keyservice.mailbox import InvalidMailbox, Mailbox
 from keyservice.operator_client import OperatorClient, ServiceRefused, ServiceUnavailable
 from keyservice.operator_wire import (
+    BoundCertificate,
     EnrolledMailbox,
     Enrolment,
     Explanation,
@@ -31,7 +32,10 @@ from keyservice.operator_wire import (
     Subkey,
     Withdrawal,
 )
+from keyservice.peer_client import PeerClient
+from keyservice.peer_wire import AutocryptView, PeerAnswer, PeerOutcome, Use
 from keyservice.record import BadRecord, require_current
+from keyservice.report_wire import Report, Reported, VerifiedSignature
 from keyservice.stale import StaleAnswers
 from keyservice.tracking import Tracking
 from keyservice.transport import DeadlinePassed, Endpoint, TransportError, exchange
@@ -48,6 +52,8 @@ from keyservice.wire import (
 __all__ = [
     "Answer",
     "ArrivedEncrypted",
+    "AutocryptView",
+    "BoundCertificate",
     "ClientConfig",
     "EncryptionSubkey",
     "EnrolledMailbox",
@@ -62,11 +68,18 @@ __all__ = [
     "MailboxPolicy",
     "OperatorClient",
     "Outcome",
+    "PeerAnswer",
+    "PeerClient",
+    "PeerOutcome",
     "PolicySource",
     "PolicyView",
+    "Report",
+    "Reported",
     "ServiceRefused",
     "ServiceUnavailable",
     "Subkey",
+    "Use",
+    "VerifiedSignature",
     "Withdrawal",
     "WithoutCertificate",
     "connect",

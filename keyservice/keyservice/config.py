@@ -11,11 +11,15 @@ import msgspec
 
 from keyservice import policy
 from keyservice.errors import BadSetting, ConfigError
+from keyservice.levels import METHODS, Level, Source
 from keyservice.mailbox import InvalidMailbox, Mailbox
+from keyservice.replacement import Mode
 from keyservice.wire import ArrivedEncrypted, HeaderPolicy, WithoutCertificate
 
 SECRET_OCTETS_MIN = 32
 """HMAC-SHA256 wants a key as long as its output (RFC 2104 §3)."""
+
+_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 """RFC 9110 §5.6.2, or nothing."""
@@ -45,6 +49,27 @@ class DomainSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         written: dict[str, object] = msgspec.to_builtins(self)
         written.pop("published", None)
         return written
+
+
+class DiscoverySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How certificates of mailboxes that are not ours are looked for and chosen."""
+
+    methods: tuple[Source, ...] = (Source.WKD, Source.OPENPGPKEY)
+    deadline: float = 5.0
+    resolver: str = "127.0.0.1:53"
+    signed_name: str = "."
+    bogus_name: str = "dnssec-failed.org."
+    proxy: str = ""
+    vks: str = ""
+    hkp: str = ""
+    first_contact: Level = Level.PROVIDER_TRUST
+    mode: Mode = Mode.HOLD
+    hold_days: int = 7
+
+    @property
+    def asked(self) -> tuple[Source, ...]:
+        """The methods in their order; the DNS cannot be asked through a proxy."""
+        return tuple(m for m in self.methods if not (self.proxy and m is Source.OPENPGPKEY))
 
 
 class NoticesSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +105,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis: RedisSection = RedisSection()
     public: PublicSection = PublicSection()
     notices: NoticesSection = NoticesSection()
+    discovery: DiscoverySection = DiscoverySection()
     domains: dict[str, DomainSection] = {}
 
 
@@ -131,6 +157,7 @@ def _require_sound(config: Config) -> None:
         host_and_port(config.metrics, "metrics")
     _require_public(config.public)
     _require_notices(config.notices)
+    _require_discovery(config.discovery)
     for name, section in config.domains.items():
         _require_domain(name)
         try:
@@ -159,6 +186,24 @@ def _require_notices(notices: NoticesSection) -> None:
         raise ConfigError(f"notices.sender: {error}") from None
     if not is_ascii:
         raise ConfigError("notices.sender: must be ASCII")
+
+
+def _require_discovery(discovery: DiscoverySection) -> None:
+    if any(method not in METHODS for method in discovery.methods):
+        names = ", ".join(method.value for method in METHODS)
+        raise ConfigError(f"discovery.methods: expected some of {names}")
+    if len(set(discovery.methods)) < len(discovery.methods):
+        raise ConfigError("discovery.methods: one is there twice")
+    host_and_port(discovery.resolver, "discovery.resolver")
+    if discovery.proxy:
+        host_and_port(discovery.proxy, "discovery.proxy")
+    for method, host in ((Source.VKS, discovery.vks), (Source.HKP, discovery.hkp)):
+        if (host or method in discovery.methods) and not _HOST.fullmatch(host):
+            raise ConfigError(f"discovery.{method.value}: expected the name of a keyserver")
+    if not 0.5 <= discovery.deadline <= 30:
+        raise ConfigError("discovery.deadline: expected 0.5 to 30 seconds")
+    if not 0 <= discovery.hold_days <= 90:
+        raise ConfigError("discovery.hold_days: expected 0 to 90")
 
 
 def _require_domain(name: str) -> None:

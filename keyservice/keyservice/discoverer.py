@@ -8,15 +8,16 @@ mailboxes at a time. Every method is accounted for: also one that did not answer
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import AsyncIterator
+from typing import Protocol
 
 import msgspec
 
 from keyservice.levels import Source
 from keyservice.mailbox import Mailbox
 from keyservice.methods import DiscoveryMethod, InquiryResult, Result, Unavailable, in_a_word
+from keyservice.methods.keyserver import Material, Refreshed
 
 DEADLINE = 5.0
 """Seconds for one mailbox in all."""
@@ -26,6 +27,14 @@ PER_DOMAIN_MAX = 2
 _LATE = Unavailable("no answer before the deadline")
 
 log = logging.getLogger(__name__)
+
+
+class Refresher(Protocol):
+    """A keyserver that can be asked by fingerprint: a method, too."""
+
+    async def refresh(self, fingerprint: str) -> Refreshed:
+        """Ask for what is new about a certificate."""
+        ...
 
 
 class Inquiry(msgspec.Struct, frozen=True):
@@ -41,6 +50,7 @@ class Discoverer:
     def __init__(
         self,
         methods: Sequence[DiscoveryMethod],
+        refreshers: Sequence[Refresher] = (),
         *,
         deadline: float = DEADLINE,
         observe: Callable[[Source, InquiryResult], None] = lambda _source, _result: None,
@@ -48,6 +58,7 @@ class Discoverer:
     ) -> None:
         """Ask `methods`; tell `observe` what became of each inquiry."""
         self._methods = tuple(methods)
+        self._refreshers = tuple(refreshers)
         self._deadline = deadline
         self._observe = observe
         self._clock = clock
@@ -70,6 +81,20 @@ class Discoverer:
         for source, result in results.items():
             self._observe(source, in_a_word(result))
         return tuple(Inquiry(source, result) for source, result in results.items())
+
+    async def refresh(self, fingerprint: str) -> tuple[Material, ...]:
+        """Return what keyservers have of the certificate `fingerprint`: revocations above all."""
+        asked = [
+            asyncio.create_task(refresher.refresh(fingerprint)) for refresher in self._refreshers
+        ]
+        if not asked:
+            return ()
+        done, late = await asyncio.wait(asked, timeout=self._deadline)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        results = [task.result() for task in done if task.exception() is None]
+        return tuple(result for result in results if isinstance(result, Material))
 
     async def _ask_all(
         self, mailbox: Mailbox, results: dict[Source, Result], seconds: float

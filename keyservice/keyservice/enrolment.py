@@ -1,7 +1,6 @@
 """Certificates come into use, go out of use, and are vetted again."""
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,9 +28,7 @@ from keyservice.replacement import Outcome
 from keyservice.schema import EventKind
 from keyservice.settling import Settled, settle
 from keyservice.transition import Verdict
-
-VETTING_INTERVAL = 86_400
-"""Seconds. Policies of the engine cut off weak algorithms by date."""
+from keyservice.vetting_dates import vet_at
 
 _RETRY_INTERVAL = 3_600
 """Seconds until a vetting that failed for want of time or memory is tried again."""
@@ -223,11 +220,3 @@ class Enrolments:
 def _require_confirmed(certificate: Certificate, confirmed: str | None) -> None:
     if confirmed is not None and confirmed != certificate.fingerprint:
         raise OtherCertificate("the certificate has another fingerprint than the one confirmed")
-
-
-def vet_at(certificate: Certificate, now: int) -> int:
-    """Return when to vet a certificate again that was vetted at `now`."""
-    # Spread: certificates that were imported together should not be vetted together.
-    daily = now + int(VETTING_INTERVAL * random.uniform(0.9, 1.0))  # noqa: S311 (not for secrets)
-    ends = certificate.not_after
-    return daily if ends is None or ends <= now else min(daily, ends)

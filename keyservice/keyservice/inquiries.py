@@ -5,11 +5,13 @@ Each public function runs in the transaction of the connection it is given.
 
 import random
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from keyservice import ledger, schema
 from keyservice.discoverer import Inquiry
+from keyservice.intake import Taken
 from keyservice.mailbox import Mailbox
 from keyservice.methods import InquiryResult, in_a_word
 
@@ -24,17 +26,29 @@ KEPT = 30 * 86_400
 SHOWN_MAX = 20
 
 
-def note(
-    connection: Connection,
-    mailbox: Mailbox,
-    asked: Sequence[tuple[Inquiry, Sequence[str]]],
-    now: int,
-) -> None:
+class Answered(NamedTuple):
+    """What a method said, and what vetting made of it."""
+
+    inquiry: Inquiry
+    taken: Taken = Taken()
+
+
+class Told(NamedTuple):
+    """The same as it is stored."""
+
+    source: str
+    result: InquiryResult
+    detail: str
+    refused: str | None
+    at: int
+
+
+def note(connection: Connection, mailbox: Mailbox, asked: Sequence[Answered], now: int) -> None:
     """Write down what each method said about `mailbox`, and why vetting refused what it found."""
     mailbox_id = ledger.mailbox_id_of(connection, mailbox)
     i, m = schema.inquiry, schema.mailbox
     connection.execute(delete(i).where(i.c.mailbox_id == mailbox_id, i.c.at < now - KEPT))
-    for inquiry, refused in asked:
+    for inquiry, taken in asked:
         connection.execute(
             insert(i).values(
                 mailbox_id=mailbox_id,
@@ -42,10 +56,10 @@ def note(
                 result=in_a_word(inquiry.result).value,
                 at=now,
                 detail=inquiry.result.detail,
-                refused="; ".join(refused) or None,
+                refused="; ".join(taken.refused) or None,
             )
         )
-    lasts = _lasts([inquiry for inquiry, _ in asked])
+    lasts = _lasts(asked)
     # Spread: what was asked together should not be asked again together.
     again = now + int(lasts * random.uniform(0.9, 1.0))  # noqa: S311 (for no secret)
     connection.execute(update(m).where(m.c.id == mailbox_id).values(ask_again_at=again))
@@ -60,21 +74,24 @@ def ask_again_at(connection: Connection, mailbox: Mailbox) -> int:
     return found or 0
 
 
-def latest(connection: Connection, mailbox: Mailbox) -> list[tuple[str, InquiryResult]]:
-    """Return source and result of the latest round of inquiries."""
+def told(connection: Connection, mailbox: Mailbox) -> tuple[Told, ...]:
+    """Return the latest answers about `mailbox`, the latest first."""
     i, m = schema.inquiry, schema.mailbox
     rows = connection.execute(
-        select(i.c.source, i.c.result, i.c.at)
+        select(i.c.source, i.c.result, i.c.detail, i.c.refused, i.c.at)
         .join(m, m.c.id == i.c.mailbox_id)
         .where(m.c.address == mailbox.key)
         .order_by(i.c.id.desc())
         .limit(SHOWN_MAX)
-    ).all()
-    return [(row.source, InquiryResult(row.result)) for row in rows if row.at == rows[0].at]
+    )
+    return tuple(
+        Told(row.source, InquiryResult(row.result), row.detail, row.refused, row.at) for row in rows
+    )
 
 
-def _lasts(asked: Sequence[Inquiry]) -> int:
-    results = {in_a_word(inquiry.result) for inquiry in asked}
-    if InquiryResult.FOUND in results:
+def _lasts(asked: Sequence[Answered]) -> int:
+    if any(taken.fingerprints for _, taken in asked):
         return FOUND_LASTS
-    return UNAVAILABLE_LASTS if InquiryResult.UNAVAILABLE in results else NOT_FOUND_LASTS
+    results = {in_a_word(inquiry.result) for inquiry, _ in asked}
+    busy = any(taken.is_to_be_tried_again for _, taken in asked)
+    return UNAVAILABLE_LASTS if busy or InquiryResult.UNAVAILABLE in results else NOT_FOUND_LASTS

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -10,6 +11,7 @@ from sqlalchemy import Connection
 from keyservice import dossier, ledger, packets, store
 from keyservice.answers import Answers
 from keyservice.certificate import (
+    TRANSIENT,
     Certificate,
     RefusalReason,
     RejectedCertificate,
@@ -18,7 +20,6 @@ from keyservice.certificate import (
 )
 from keyservice.database import Database
 from keyservice.dossier import InUse
-from keyservice.enrolment import vet_at
 from keyservice.evidence import Sighting
 from keyservice.foreign import Question
 from keyservice.judge import Judge
@@ -29,6 +30,7 @@ from keyservice.schema import EventKind
 from keyservice.settling import settle
 from keyservice.store import StoredChanged
 from keyservice.transition import Verdict
+from keyservice.vetting_dates import vet_at
 
 _ATTEMPTS = 3
 """Of storing, when others store more of the same certificate at the same time."""
@@ -51,6 +53,9 @@ class Taken(NamedTuple):
 
     refused: tuple[str, ...] = ()
     """Why the others are not, one sentence each."""
+
+    is_to_be_tried_again: bool = False
+    """Something was refused for want of time or memory only."""
 
 
 class Intake:
@@ -78,15 +83,27 @@ class Intake:
             bundle = self._judge.split(shown.octets)
         except RejectedCertificate as rejected:
             return Taken(refused=(_sentence(rejected),))
-        fingerprints, refused = [], []
+        fingerprints, refusals = [], []
         for octets in bundle:
             try:
                 fingerprints.append(self._take_one(mailbox, shown, octets))
             except RejectedCertificate as rejected:
-                refused.append(_sentence(rejected))
-        return Taken(tuple(fingerprints), tuple(refused))
+                refusals.append(rejected)
+        return Taken(
+            tuple(fingerprints),
+            tuple(map(_sentence, refusals)),
+            any(rejected.refusal.reason in TRANSIENT for rejected in refusals),
+        )
 
-    def _take_one(self, mailbox: Mailbox, shown: Shown, octets: bytes) -> str:
+    def update(self, mailbox: Mailbox, octets: bytes) -> None:
+        """Merge what a source shows by the fingerprint of the certificate of `mailbox`.
+
+        It says nothing of whose certificate that is. What is refused is as good as not shown.
+        """
+        with suppress(RejectedCertificate):
+            self._take_one(mailbox, None, octets)
+
+    def _take_one(self, mailbox: Mailbox, shown: Shown | None, octets: bytes) -> str:
         components = _narrowed(self._judge.prescan(octets), mailbox)
         fingerprint = packets.fingerprint(components[0].packet)
         for attempt in range(_ATTEMPTS):
@@ -99,7 +116,7 @@ class Intake:
     def _take_certificate(
         self,
         mailbox: Mailbox,
-        shown: Shown,
+        shown: Shown | None,
         components: tuple[Component, ...],
         fingerprint: str,
     ) -> str:
@@ -122,12 +139,14 @@ class Intake:
                 affected = self._save(connection, certificate, verdict.octets, now)
             try:
                 require_usable(certificate, mailbox, self._clock())
+                _require_named(components)
             except RejectedCertificate as rejected:
                 # The transaction is to be kept: it may hold a revocation.
                 refused: RejectedCertificate | None = rejected
             else:
                 refused = None
-                self._note(connection, mailbox, shown, certificate, certified_by, now)
+                if shown is not None:
+                    self._note(connection, mailbox, shown, certificate, certified_by, now)
         self._answers.changed(*affected)
         if refused is not None:
             raise refused

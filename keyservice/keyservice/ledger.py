@@ -13,8 +13,10 @@ from sqlalchemy.dialects.sqlite import insert
 from keyservice import schema
 from keyservice.certificate import Refusal
 from keyservice.evidence import STANDING, Sighting
+from keyservice.explanation import conflict, in_words
 from keyservice.levels import Level, Source
 from keyservice.mailbox import Mailbox
+from keyservice.replacement import Decision
 from keyservice.schema import BindingState, EventKind
 
 REPEATED_AFTER = 6 * 3_600
@@ -156,7 +158,6 @@ def note(
     now: int,
     fingerprint: str | None = None,
     refusal: Refusal | None = None,
-    reason: str | None = None,
     detail: str | None = None,
 ) -> None:
     """Write down that something happened to `mailbox`."""
@@ -166,10 +167,29 @@ def note(
             kind=kind.value,
             at=now,
             fingerprint=fingerprint,
-            reason=refusal.reason.value if refusal else reason,
+            reason=refusal.reason.value if refusal else None,
             detail=refusal.detail if refusal else detail,
         )
     )
+
+
+def conflicted(
+    connection: Connection, mailbox: Mailbox, decision: Decision, now: int, since: int
+) -> bool:
+    """Write down a certificate that was seen and is not used; False if it was since `since`."""
+    mailbox_id = mailbox_id_of(connection, mailbox)
+    e = schema.event
+    what = {
+        "mailbox_id": mailbox_id,
+        "kind": EventKind.CONFLICT.value,
+        "fingerprint": decision.fingerprint,
+        "reason": conflict(decision),
+    }
+    same = [e.c[name] == value for name, value in what.items()]
+    if connection.scalar(select(e.c.id).where(*same, e.c.at >= since).limit(1)) is not None:
+        return False
+    connection.execute(insert(e).values(at=now, detail=in_words(decision), **what))
+    return True
 
 
 def set_setting(

@@ -14,7 +14,7 @@ from keyservice.explanation import CONFLICTS
 from keyservice.fetch import Cause, Forbidden
 from keyservice.levels import METHODS
 from keyservice.methods import InquiryResult
-from keyservice.notice_store import NoticeResult
+from keyservice.notice import NoticeResult
 from keyservice.report_wire import Refused
 from keyservice.wire import Outcome
 

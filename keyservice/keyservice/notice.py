@@ -28,6 +28,20 @@ class NoticeKind(Enum):
     EXPIRING = "expiring"
 
 
+class NoticeResult(Enum):
+    """What became of an attempt. Also the metric label."""
+
+    SENT = "sent"
+    DEFERRED = "deferred"
+    """Postfix does not take it for this mailbox now: it has no usable certificate."""
+
+    REFUSED = "refused"
+    GIVEN_UP = "given_up"
+    OBSOLETE = "obsolete"
+    UNREACHABLE = "unreachable"
+    """Postfix is not there."""
+
+
 class Notice(NamedTuple):
     """One thing to tell the owner of one mailbox, once."""
 

@@ -6,30 +6,15 @@ connection it is given.
 """
 
 from collections.abc import Collection, Sequence
-from enum import Enum
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, false, or_, select, update
 
 from keyservice import schema
 from keyservice.mailbox import Mailbox
-from keyservice.notice import Notice, NoticeKind
+from keyservice.notice import Notice, NoticeKind, NoticeResult
 from keyservice.report import Period
 from keyservice.schema import BindingState, EventKind
-
-
-class NoticeResult(Enum):
-    """What became of an attempt. Also the metric label."""
-
-    SENT = "sent"
-    DEFERRED = "deferred"
-    """Postfix does not take it for this mailbox now: it has no usable certificate."""
-
-    REFUSED = "refused"
-    GIVEN_UP = "given_up"
-    OBSOLETE = "obsolete"
-    UNREACHABLE = "unreachable"
-    """Postfix is not there."""
 
 
 class Claimed(NamedTuple):

@@ -17,8 +17,8 @@ from sqlalchemy.exc import IntegrityError
 from keyservice import notice_store
 from keyservice.database import Database
 from keyservice.mail_door import Deferred, DoorClosed, MailDoor, Refused
-from keyservice.notice import compose
-from keyservice.notice_store import Claimed, NoticeResult
+from keyservice.notice import NoticeResult, compose
+from keyservice.notice_store import Claimed
 from keyservice.overview import DAY, WARNINGS
 from keyservice.report import Period
 

@@ -46,11 +46,18 @@ class OperatorClient:
         """Use the key service at `service`. Raises ValueError if that is malformed."""
         self._endpoint = Endpoint.parse(service)
 
-    def enrol(self, mailbox: Mailbox, certificate: bytes) -> Enrolment:
-        """Have `certificate` (armored or binary) vetted and used for `mailbox` from now on."""
+    def enrol(
+        self, mailbox: Mailbox, certificate: bytes, confirmed: str | None = None
+    ) -> Enrolment:
+        """Have `certificate` (armored or binary) vetted and used for `mailbox`.
+
+        One that replaces another may have to wait, unless `confirmed` is its fingerprint, as
+        its owner says.
+        """
         if len(certificate) > BODY_OCTETS_MAX:
             raise ServiceRefused("too_large", f"more than {BODY_OCTETS_MAX} octets")
-        return self._call("PUT", f"{_path(mailbox)}/certificate", Enrolment, certificate)
+        query = f"?{urlencode({'confirmed': confirmed})}" if confirmed else ""
+        return self._call("PUT", f"{_path(mailbox)}/certificate{query}", Enrolment, certificate)
 
     def withdraw(self, mailbox: Mailbox) -> Withdrawal:
         """Stop using the certificate of `mailbox`."""

@@ -7,6 +7,7 @@ from enum import Enum
 
 import msgspec
 
+from keyservice.peer_wire import AutocryptView
 from keyservice.wire import (
     ArrivedEncrypted,
     HeaderPolicy,
@@ -82,6 +83,8 @@ class EnrolledMailbox(_Record, frozen=True):
     fingerprint: str | None = None
     not_after: int | None = None
     reason: str | None = None
+    waits_until: int | None = None
+    """When another certificate takes over, if one waits."""
 
 
 class MailboxPage(_Record, frozen=True):
@@ -113,6 +116,26 @@ class BoundCertificate(_Record, frozen=True):
     not_after: int | None = None
     refused: str | None = None
     subkeys: tuple[Subkey, ...] = ()
+    level: int = 0
+    """What it was registered with, 1 to 8."""
+
+    source: str = ""
+    until: int | None = None
+    """When it takes over, if it waits."""
+
+    encrypted_to_at: int | None = None
+    possession_proved_at: int | None = None
+
+
+class Inquired(_Record, frozen=True):
+    """Somebody was asked about the mailbox."""
+
+    source: str
+    result: str
+    at: int
+    detail: str
+    refused: str | None = None
+    """Why what was found is not used, if vetting refused it."""
 
 
 class Event(_Record, frozen=True):
@@ -163,10 +186,18 @@ class Explanation(_Record, frozen=True):
 
     mailbox: str
     outcome: Outcome
+    is_ours: bool
     had_certificate: bool
     reason: str | None
-    policy: MailboxPolicy
+    policy: MailboxPolicy | None
+    """None: not ours."""
+
     policy_sources: dict[str, PolicySource]
+    decisions: tuple[str, ...]
+    """In words: what is done with each certificate that somebody's word stands for now."""
+
+    inquiries: tuple[Inquired, ...]
+    autocrypt: AutocryptView | None
     bindings: tuple[BoundCertificate, ...]
     evidence: tuple[Sighting, ...]
     events: tuple[Event, ...]

@@ -3,15 +3,18 @@
 import time
 from collections.abc import Callable, Mapping
 
-from keyservice import report
+from keyservice import autocrypt_store, dossier, inquiries, report
 from keyservice.answers import Answers
 from keyservice.certificate import usable_until
 from keyservice.database import Database
 from keyservice.decide import Standing, decide
+from keyservice.explanation import in_words
 from keyservice.mailbox import Mailbox
 from keyservice.operator_wire import EnrolledMailbox, Explanation, MailboxPage
+from keyservice.peers import outcome_of
 from keyservice.settings import MailboxSettings
-from keyservice.wire import MailboxPolicy
+from keyservice.settling import weigh
+from keyservice.wire import MailboxPolicy, Outcome
 
 PAGE_MAX = 500
 
@@ -54,19 +57,27 @@ class Overview:
         )
 
     def explain(self, mailbox: Mailbox) -> Explanation:
-        """Return everything that is known about `mailbox`. Raises OutsideDomain."""
-        view = self._settings.show(mailbox)
+        """Return everything that is known about `mailbox`, ours or not."""
+        rules, now = self._answers.rules(mailbox), self._clock()
+        view = self._settings.show(mailbox) if rules.is_ours else None
         answer = self._answers.decide(mailbox)
         with self._database.reading() as connection:
+            known = dossier.read(connection, mailbox, rules, now)
+            told = inquiries.told(connection, mailbox)
+            peer, why = outcome_of(mailbox, known, told, now)
             return Explanation(
                 mailbox=mailbox.key,
-                outcome=answer.outcome,
+                outcome=answer.outcome if rules.is_ours else Outcome(peer.value),
+                is_ours=rules.is_ours,
                 had_certificate=answer.had_certificate,
-                reason=answer.reason,
-                policy=view.policy,
-                policy_sources=view.sources,
+                reason=answer.reason if rules.is_ours else why,
+                policy=view.policy if view else None,
+                policy_sources=view.sources if view else {},
+                decisions=tuple(map(in_words, weigh(known, rules, now).decisions)),
                 bindings=report.bindings(connection, mailbox),
+                inquiries=report.inquired(told),
                 evidence=report.evidence(connection, mailbox),
+                autocrypt=autocrypt_store.view(connection, mailbox, now),
                 events=report.events(connection, mailbox),
             )
 
@@ -98,4 +109,5 @@ class Overview:
             fingerprint=answer.fingerprint,
             not_after=usable_until(listed.certificate) if listed.certificate else None,
             reason=answer.reason,
+            waits_until=listed.waits_until,
         )

@@ -48,6 +48,8 @@ def _on_exception(_: Request[Any, Any, Any], error: Exception) -> Response[Probl
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     InvalidMailbox: _on_invalid_mailbox,
     UnicodeDecodeError: lambda _request, _error: _problem(400, "invalid_mailbox", "not UTF-8"),
+    # JSON that is nested without end.
+    RecursionError: lambda _request, _error: _problem(400, "bad_request", "nested too deeply"),
     RejectedCertificate: _on_rejected,
     KeyServiceError: _on_refused,
     HTTPException: _on_http,

@@ -152,7 +152,12 @@ class Published:
             select(m.c.address, is_active.label("active"), c.c.facts, c.c.octets, c.c.vetted_at)
             .join_from(m, b, b.c.mailbox_id == m.c.id)
             .join(c, c.c.fingerprint == b.c.fingerprint)
-            .where(condition, is_active | (c.c.refusal == RefusalReason.REVOKED.value))
+            .where(
+                condition,
+                # Enrolled, and not just seen when the domain was somebody else's.
+                m.c.first_certificate_at.is_not(None),
+                is_active | (c.c.refusal == RefusalReason.REVOKED.value),
+            )
             .order_by(is_active.desc(), b.c.since.desc())
             .limit(_BOUND_MAX)
         )

@@ -1,5 +1,6 @@
 """What people and monitoring want to know: list, explanation, numbers. Reads only."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,10 +18,11 @@ from sqlalchemy import (
     true,
 )
 
-from keyservice import schema
+from keyservice import schema, store
 from keyservice.certificate import Certificate
+from keyservice.inquiries import Told
 from keyservice.mailbox import Mailbox
-from keyservice.operator_wire import BoundCertificate, Event, Sighting, Subkey
+from keyservice.operator_wire import BoundCertificate, Event, Inquired, Sighting, Subkey
 from keyservice.schema import BindingState
 
 _EVENTS_MAX = 100
@@ -39,6 +41,7 @@ class Listed(msgspec.Struct, frozen=True):
 
     mailbox: Mailbox
     certificate: Certificate | None
+    waits_until: int | None = None
 
 
 def page(
@@ -51,7 +54,7 @@ def page(
     m, b, c = schema.mailbox, schema.binding, schema.certificate
     is_active = and_(b.c.mailbox_id == m.c.id, b.c.state == BindingState.ACTIVE.value)
     rows = connection.execute(
-        select(m.c.address, c.c.facts)
+        select(m.c.address, c.c.facts, store.waits_until(m).label("until"))
         .select_from(m.outerjoin(b, is_active).outerjoin(c, c.c.fingerprint == b.c.fingerprint))
         .where(m.c.address > after, m.c.first_certificate_at.is_not(None))
         .where(true() if period is None else _ends(period))
@@ -59,7 +62,11 @@ def page(
         .limit(limit)
     )
     return [
-        Listed(Mailbox.parse(row.address), _decoder.decode(row.facts) if row.facts else None)
+        Listed(
+            Mailbox.parse(row.address),
+            _decoder.decode(row.facts) if row.facts else None,
+            row.until,
+        )
         for row in rows
     ]
 
@@ -68,13 +75,27 @@ def bindings(connection: Connection, mailbox: Mailbox) -> tuple[BoundCertificate
     """Return the certificates that are or were in use for `mailbox`, the latest first."""
     m, b, c = schema.mailbox, schema.binding, schema.certificate
     rows = connection.execute(
-        select(b.c.state, b.c.since, c.c.vetted_at, c.c.facts)
+        select(b, c.c.vetted_at, c.c.facts)
         .join(c, c.c.fingerprint == b.c.fingerprint)
         .join(m, m.c.id == b.c.mailbox_id)
         .where(m.c.address == mailbox.key)
         .order_by(b.c.since.desc())
     )
     return tuple(_bound(row) for row in rows)
+
+
+def inquired(told: Sequence[Told]) -> tuple[Inquired, ...]:
+    """Return who was asked and what they said."""
+    return tuple(
+        Inquired(
+            source=one.source,
+            result=one.result.value,
+            at=one.at,
+            detail=one.detail,
+            refused=one.refused,
+        )
+        for one in told
+    )
 
 
 def evidence(connection: Connection, mailbox: Mailbox) -> tuple[Sighting, ...]:
@@ -175,4 +196,9 @@ def _bound(row: Row[*tuple[Any, ...]]) -> BoundCertificate:
         not_after=certificate.not_after,
         refused=f"{refusal.reason.value}: {refusal.detail}" if refusal else None,
         subkeys=subkeys(certificate),
+        level=row.level,
+        source=row.source,
+        until=row.until,
+        encrypted_to_at=row.encrypted_to_at,
+        possession_proved_at=row.possession_proved_at,
     )

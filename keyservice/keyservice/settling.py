@@ -6,9 +6,9 @@ mailbox at once do so one after the other, and the second one finds nothing left
 
 from typing import NamedTuple, assert_never
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from keyservice import dossier, ledger, schema
+from keyservice import dossier, ledger
 from keyservice.dossier import Dossier
 from keyservice.evidence import candidates
 from keyservice.explanation import conflict, in_words
@@ -48,10 +48,11 @@ def settle(connection: Connection, mailbox: Mailbox, rules: Rules, now: float) -
     has_changed, replaced = _apply(connection, mailbox, known, resolution, rules, at)
     waits = next((d for d in resolution.decisions if d.outcome is Outcome.WAIT), None)
     _keep_waiting(connection, mailbox, waits if resolution.change is None else None, at)
+    since = known.in_use.since if known.in_use else 0
     new = tuple(
         conflict(decision)
         for decision in resolution.conflicts
-        if _record(connection, mailbox, known, decision, at)
+        if ledger.conflicted(connection, mailbox, decision, at, since)
     )
     return Settled(resolution, has_changed, replaced, new)
 
@@ -120,34 +121,3 @@ def _keep_waiting(
             waits.fingerprint,
             detail=in_words(waits),
         )
-
-
-def _record(
-    connection: Connection, mailbox: Mailbox, known: Dossier, decision: Decision, now: int
-) -> bool:
-    """Write a conflict down unless it was since the certificate in use came into use."""
-    m, e = schema.mailbox, schema.event
-    since = known.in_use.since if known.in_use else 0
-    before = (
-        select(e.c.id)
-        .join(m, m.c.id == e.c.mailbox_id)
-        .where(
-            m.c.address == mailbox.key,
-            e.c.kind == EventKind.CONFLICT.value,
-            e.c.fingerprint == decision.fingerprint,
-            e.c.reason == conflict(decision),
-            e.c.at >= since,
-        )
-    )
-    if connection.scalar(before.limit(1)) is not None:
-        return False
-    ledger.note(
-        connection,
-        mailbox,
-        EventKind.CONFLICT,
-        now,
-        decision.fingerprint,
-        reason=conflict(decision),
-        detail=in_words(decision),
-    )
-    return True

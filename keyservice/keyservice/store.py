@@ -36,7 +36,7 @@ def find(connection: Connection, mailbox: Mailbox) -> StoredMailbox | None:
     is_active = (b.c.mailbox_id == m.c.id) & (b.c.state == BindingState.ACTIVE.value)
     joined = m.outerjoin(b, is_active).outerjoin(c, c.c.fingerprint == b.c.fingerprint)
     row = connection.execute(
-        select(m.c.id, m.c.first_certificate_at, c.c.facts, _waits_until(m).label("until"))
+        select(m.c.id, m.c.first_certificate_at, c.c.facts, waits_until(m).label("until"))
         .select_from(joined)
         .where(m.c.address == mailbox.key)
     ).one_or_none()
@@ -53,7 +53,8 @@ def find(connection: Connection, mailbox: Mailbox) -> StoredMailbox | None:
     )
 
 
-def _waits_until(m: Table) -> ScalarSelect[int]:
+def waits_until(m: Table) -> ScalarSelect[int]:
+    """Return the column that says until when a certificate waits for a mailbox."""
     waiting = schema.binding.alias("waiting")
     return (
         select(func.max(waiting.c.until))
@@ -138,7 +139,7 @@ def bound_mailboxes(connection: Connection, fingerprint: str) -> list[Mailbox]:
 
 
 def due(connection: Connection, now: int, limit: int) -> list[str]:
-    """Return certificates in use or waiting whose next vetting is due, the longest waiting first."""
+    """Return certificates in use or waiting that are due for vetting, the longest due first."""
     c, b = schema.certificate, schema.binding
     in_use = select(b.c.fingerprint).where(
         b.c.fingerprint == c.c.fingerprint,
@@ -160,6 +161,13 @@ def certificate(connection: Connection, fingerprint: str) -> tuple[Certificate, 
         select(c.c.facts, c.c.octets).where(c.c.fingerprint == fingerprint)
     ).one()
     return _facts_decoder.decode(row.facts), row.octets
+
+
+def facts_of(connection: Connection, fingerprint: str) -> Certificate | None:
+    """Return the facts about a certificate, None if it is not stored."""
+    c = schema.certificate
+    facts: bytes | None = connection.scalar(select(c.c.facts).where(c.c.fingerprint == fingerprint))
+    return None if facts is None else _facts_decoder.decode(facts)
 
 
 def _settings(connection: Connection, mailbox_id: int) -> dict[str, object]:

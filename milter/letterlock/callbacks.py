@@ -58,7 +58,7 @@ def serve(gateway: Gateway, sessions: Counting, listening: int, timeout_seconds:
 
     milter.set_envfrom_callback(_unanswered(Session.mail))
     milter.set_envrcpt_callback(_rcpt)
-    milter.set_header_callback(_unanswered(Session.header))
+    milter.set_header_callback(_header)
     milter.set_eoh_callback(_end_of_header)
     milter.set_body_callback(_unanswered(Session.body))
     milter.set_eom_callback(_end_of_message)
@@ -86,6 +86,18 @@ def _unanswered(step: _Step) -> Callable[..., int]:
         return _SILENCE
 
     return callback
+
+
+def _header(context: _Context, name: str, value: bytes) -> int:
+    # The same as above in one call: a message has dozens of fields.
+    session = context.getpriv()
+    if session is None:
+        return _TEMPFAIL
+    try:
+        session.fields.append((name, value))
+    except Exception as error:  # noqa: BLE001 (the last line of defence)
+        session.fail(error)
+    return _SILENCE
 
 
 def _with_queue_id(session: Session, context: _Context) -> None:

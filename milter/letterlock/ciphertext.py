@@ -7,7 +7,7 @@ read from it again, with a PKESK of its own in front.
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 from letterlock.errors import SpillFailed
@@ -46,8 +46,10 @@ class Ciphertext:
         """Finish the packet. Raises SpillFailed."""
         self._keep(self._encrypted.close())
         # What is still buffered would otherwise meet the full disk while a copy is read.
-        with _spilling():
+        try:
             self._spool.flush()
+        except OSError as error:
+            raise _full(error) from None
 
     def discard(self) -> None:
         """Give memory or disk back."""
@@ -67,16 +69,14 @@ class Ciphertext:
         yield armor.close()
 
     def _keep(self, octets: bytes) -> None:
-        with _spilling():
+        try:
             self._spool.write(octets)
+        except OSError as error:
+            raise _full(error) from None
 
 
-@contextmanager
-def _spilling() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SpillFailed(f"spill file: {error.strerror}") from None
+def _full(error: OSError) -> SpillFailed:
+    return SpillFailed(f"spill file: {error.strerror}")
 
 
 def one_off(octets: bytes, subkeys: Sequence[RecipientSubkey], version: SEIPDVersion) -> bytes:

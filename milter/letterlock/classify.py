@@ -51,7 +51,9 @@ class Classifier:
     def __init__(self, section: HeaderSection) -> None:
         boundary = _boundary(section)
         self._refused = boundary is None
-        self._delimiter = b"\n--" + (boundary or b"")
+        if boundary is None:
+            return
+        self._delimiter = b"\n--" + boundary
         self._head: bytes | None = b"\n"  # A delimiter may be the first line.
         self._dearmor = Dearmor()
         self._walker = PacketWalker()

@@ -71,9 +71,9 @@ class Gateway:
             known.addresses.setdefault(final.address, path.parameters)
         transaction.finals[path] = tuple(recipient.mailbox.key for recipient in found)
 
-    def end_of_header(self, transaction: Transaction) -> None:
+    def end_of_header(self, transaction: Transaction, section: HeaderSection) -> None:
         """Begin the ciphertexts. Raises SpillFailed."""
-        section = transaction.section = HeaderSection(tuple(transaction.fields))
+        transaction.section = section
         transaction.octets = len(section.octets) + len(section.end)
         transaction.classifier = Classifier(section)
         for recipient in transaction.recipients.values():

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from typing import assert_never
 
 from keyservice.client import HeaderPolicy
@@ -50,6 +51,7 @@ _DATE_TIME = re.compile(
 """RFC 5322 §3.3, and the zones of §4.3 that mean something; in lines without folds."""
 
 
+@lru_cache(maxsize=1024)
 def must_go(key: bytes) -> bool:
     """Whether a field of this name (lower case) never stays outside."""
     return key in _REMOVED or key.startswith((b"arc-", b"letterlock-")) or key == b"letterlock"
@@ -74,6 +76,10 @@ def policy_function(policy: HeaderPolicy) -> Policy:
             return hcp_all
         case _:
             assert_never(policy)
+
+
+CONCERNED = frozenset({b"subject", b"comments", b"keywords", b"from", b"to", b"cc", b"date"})
+"""The fields that the policies of RFC 9788 say anything about; ours is about all."""
 
 
 def hcp_baseline(key: bytes, value: bytes) -> bytes | None:

@@ -11,6 +11,7 @@ fields and parameters of these names stay restorable and never take effect.
 import base64
 import re
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple, assert_never
 
 from keyservice.client import HeaderPolicy
@@ -70,13 +71,14 @@ class Inexact(Enum):
 
 def inexact(section: HeaderSection) -> Inexact | None:
     """Return what Postfix seems to have changed in a section that came through it."""
-    if any(len(field.value) + len(field.name) + 3 >= CUT_OCTETS for field in section.fields):
+    if max(map(len, section.pieces), default=0) >= CUT_OCTETS:
         return Inexact.HEADER_CUT
-    if section.fields and section.fields[0].key == b"x-mailbox-line":
+    if section.keys[:1] == (b"x-mailbox-line",):
         return Inexact.MBOX_LINE
     return None
 
 
+@lru_cache(maxsize=1024)
 def is_structural(key: bytes) -> bool:
     """Whether `key` names a Structural Header Field (RFC 9787 §1.1.1)."""
     return key.startswith(b"content-") or key == b"mime-version"
@@ -132,16 +134,24 @@ def _as_root(section: HeaderSection, edited: _Edited) -> None:
     if b"content-type" not in keys:
         edited.put((b"" if b"mime-version" in keys else _MIME_VERSION) + _NO_TYPE, b"")
     typed = False
-    for field, key in zip(section.fields, keys, strict=True):
-        if key == b"content-type":
-            # One only: which of several counts differs between clients.
-            edited.put(b"", field.octets) if typed else _put_type(field, edited)
-            typed = True
-        elif len(key) != len(field.name) or _STRAY.search(field.value):
-            edited.put(_clean(field) + field.line_end, field.octets)
+    has_stray = _STRAY.search(section.octets) is not None
+    kept: list[bytes] = []
+    for field, key, piece in zip(section.fields, keys, section.pieces, strict=True):
+        is_type = key == b"content-type"
+        if is_type or len(key) != len(field.name) or (has_stray and _STRAY.search(field.value)):
+            edited.keep(b"".join(kept))
+            kept = []
+            if not is_type:
+                edited.put(_clean(field) + field.line_end, piece)
+            elif typed:
+                # One only: which of several counts differs between clients.
+                edited.put(b"", piece)
+            else:
+                _put_type(field, edited)
+            typed = typed or is_type
         else:
-            edited.keep(field.octets)
-    edited.keep(section.end)
+            kept.append(piece)
+    edited.keep(b"".join(kept) + section.end)
     _end_section(section, edited)
 
 

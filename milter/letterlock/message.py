@@ -5,7 +5,7 @@ original, line ends included.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -34,11 +34,6 @@ class HeaderField(msgspec.Struct, frozen=True, gc=False):
     line_end: bytes = CRLF
     """LF or nothing in files that are no proper messages."""
 
-    @classmethod
-    def from_milter(cls, name: bytes, value: bytes) -> Self:
-        """Return the field that libmilter reported, which writes folds as LF."""
-        return cls(name, value.replace(b"\n", CRLF))
-
     @property
     def octets(self) -> bytes:
         """The complete field."""
@@ -64,15 +59,30 @@ class HeaderSection:
     end: bytes = CRLF
     """LF or nothing in files that are no proper messages."""
 
-    @property
+    @classmethod
+    def from_milter(cls, pairs: Iterable[tuple[str, bytes]]) -> Self:
+        """Return the section of the fields that libmilter reported, which writes folds as LF."""
+        return cls(
+            tuple([HeaderField(n.encode("ascii"), v.replace(b"\n", CRLF)) for n, v in pairs])
+        )
+
+    # Spelled out below instead of asking each field: a message has dozens of them, and
+    # these run for every message.
+
+    @cached_property
+    def pieces(self) -> tuple[bytes, ...]:
+        """The `octets` of each field."""
+        return tuple([b"%b:%b%b" % (f.name, f.value, f.line_end) for f in self.fields])
+
+    @cached_property
     def octets(self) -> bytes:
         """All fields, without the blank line."""
-        return b"".join([field.octets for field in self.fields])
+        return b"".join(self.pieces)
 
     @cached_property
     def keys(self) -> tuple[bytes, ...]:
         """The `key` of each field."""
-        return tuple([field.key for field in self.fields])
+        return tuple([f.name.rstrip(b" \t").lower() for f in self.fields])
 
     def named(self, key: bytes) -> tuple[HeaderField, ...]:
         """Return the fields whose `key` it is, in order."""

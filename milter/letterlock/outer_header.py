@@ -9,7 +9,14 @@ from typing import NamedTuple
 
 from keyservice.client import HeaderPolicy, MailboxPolicy
 from letterlock import pgpmime
-from letterlock.header_policy import Policy, hcp_baseline_but_subject, must_go, policy_function
+from letterlock.header_policy import (
+    CONCERNED,
+    Policy,
+    hcp_all,
+    hcp_baseline_but_subject,
+    must_go,
+    policy_function,
+)
 from letterlock.header_protection import is_structural
 from letterlock.message import CRLF, HeaderField, HeaderSection
 from letterlock.own_fields import Delivery, minimal_fields, printable_field
@@ -95,8 +102,12 @@ class _Edits:
         self._section = section
         self._policy = policy
         self._kept = frozenset(name.lower().encode() for name in policy.keep_outside)
+        concerns_all = function is hcp_all
         self.outside = [
-            self._outside(field, key, function)
+            # Most fields of most messages stay as they are.
+            field
+            if not (concerns_all or key in CONCERNED or must_go(key))
+            else self._outside(field, key, function)
             for field, key in zip(section.fields, section.keys, strict=True)
         ]
         self.added: list[HeaderField] = []

@@ -12,7 +12,7 @@ from letterlock import log, metrics
 from letterlock.envelope import Envelope, ForwardPath
 from letterlock.errors import CallbackOrder, LetterlockError, MailboxMalformed, NotNegotiated
 from letterlock.gateway import Gateway
-from letterlock.message import HeaderField
+from letterlock.message import HeaderSection
 from letterlock.reply import TRY_LATER, SMTPReply
 from letterlock.transaction import Transaction
 from letterlock.verdict import Refused, Verdict
@@ -27,7 +27,9 @@ class Session:
         self._sessions = sessions
         self._missing = missing
         self._transaction: Transaction | None = None
-        self._fields: list[tuple[str, bytes]] = []
+        self.fields: list[tuple[str, bytes]] = []
+        """Header fields of the transaction, as libmilter reports them."""
+
         self._failure: SMTPReply | None = None
         self._sessions.opened()
 
@@ -59,19 +61,12 @@ class Session:
         metrics.RCPT_SECONDS.observe(perf_counter() - began)
         return self._failure
 
-    def header(self, name: str, value: bytes) -> None:
-        """One header field, its leading space included."""
-        self._fields.append((name, value))
-
     def end_of_header(self, queue_id: str) -> None:
         """The header section is complete."""
         began = perf_counter()
         transaction = self._running()
         transaction.envelope.queue_id = queue_id
-        transaction.fields = [
-            HeaderField.from_milter(name.encode("ascii"), value) for name, value in self._fields
-        ]
-        self._gateway.end_of_header(transaction)
+        self._gateway.end_of_header(transaction, HeaderSection.from_milter(self.fields))
         metrics.END_OF_HEADER_SECONDS.observe(perf_counter() - began)
 
     def body(self, chunk: bytes) -> None:
@@ -108,7 +103,7 @@ class Session:
     def reset(self) -> None:
         """Forget the transaction."""
         ended, self._transaction, self._failure = self._transaction, None, None
-        self._fields = []
+        self.fields = []
         try:
             if ended is not None:
                 ended.discard()

@@ -8,7 +8,7 @@ from letterlock.classify import Classifier
 from letterlock.envelope import Envelope, ForwardPath
 from letterlock.header_protection import Form
 from letterlock.markers import Identity
-from letterlock.message import HeaderField, HeaderSection
+from letterlock.message import HeaderSection
 from letterlock.openpgp import RecipientSubkey, SEIPDVersion
 from letterlock.openpgp.scratch import Scratch
 
@@ -52,7 +52,6 @@ class Transaction:
     finals: dict[ForwardPath, tuple[str, ...]] = field(default_factory=dict)
     """Which mailboxes (keys) each forward-path leads to."""
 
-    fields: list[HeaderField] = field(default_factory=list)
     section: HeaderSection = field(default_factory=lambda: HeaderSection(()))
     classifier: Classifier | None = None
     ciphertexts: dict[tuple[Form, SEIPDVersion], Ciphertext] = field(default_factory=dict)

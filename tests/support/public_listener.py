@@ -16,6 +16,7 @@ from keyservice.judge import Judge
 from keyservice.listeners import listen_tcp
 from keyservice.mailbox import Mailbox
 from keyservice.metrics import Metrics
+from keyservice.packets import fingerprint, require_one_certificate
 from keyservice.public.limits import Limits
 from keyservice.public.listener import PublicListener, public_application
 from keyservice.public.results import published_counter
@@ -67,8 +68,9 @@ class PublicService:
         return f"http://127.0.0.1:{self.port}"
 
     def enrol(self, address: str, octets: bytes) -> str:
-        """Enrol a certificate and return its fingerprint."""
-        return self.enrolments.enrol(Mailbox.parse(address), octets).fingerprint
+        """Enrol a certificate, as confirmed by its owner; return its fingerprint."""
+        confirmed = fingerprint(require_one_certificate(octets)[0].packet)
+        return self.enrolments.enrol(Mailbox.parse(address), octets, confirmed).fingerprint
 
     def counted(self, protocol: str, result: str) -> float:
         """Return how often a protocol had a result."""

@@ -49,7 +49,7 @@ def break_it(gateway: Gateway, what: str) -> None:
     places: dict[str, Callable[[], None]] = {
         "mail": lambda: setattr(session_s, "Envelope", _WithRaisingFromMilter),
         "rcpt": lambda: setattr(gateway_s, "recipient", wrong),
-        "header": lambda: setattr(session_s, "HeaderField", _WithRaisingFromMilter),
+        "header": lambda: setattr(session_s.Session, "mail", _mail_then_raising_fields),
         "eoh": lambda: setattr(gateway_s, "end_of_header", wrong),
         "body": lambda: setattr(gateway_s, "body", wrong),
         "eom": lambda: setattr(gateway_s, "end_of_message", wrong),
@@ -60,6 +60,17 @@ def break_it(gateway: Gateway, what: str) -> None:
         "nothing": lambda: None,
     }
     places[what]()
+
+
+class _RaisingFields(list[Any]):
+    append = wrong
+
+
+def _mail_then_raising_fields(
+    self: session.Session, *arguments: bytes, mail: Callable[..., None] = session.Session.mail
+) -> None:
+    mail(self, *arguments)
+    self.fields = _RaisingFields()
 
 
 class _WithRaisingFromMilter:

@@ -1,12 +1,13 @@
 """`letterlock enrol`, `withdraw`, `list`, `explain`: certificates of mailboxes."""
 
-from collections.abc import Sequence
 from typing import BinaryIO
 
 import click
 
-from keyservice.client import Explanation, Mailbox, Outcome, Subkey
+from keyservice.client import Mailbox
+from letterlock.cli.explanation import STATES, print_explanation, print_subkeys
 from letterlock.cli.service import (
+    Fingerprint,
     MailboxParameter,
     console,
     day,
@@ -22,21 +23,39 @@ from letterlock.cli.service import (
 @click.command()
 @click.argument("mailbox", metavar="ADDRESS", type=MailboxParameter())
 @click.argument("certificate", metavar="FILE|-", type=click.File("rb"))
+@click.option(
+    "--confirmed-fingerprint",
+    "confirmed",
+    metavar="FPR",
+    type=Fingerprint(),
+    help="What the owner says it is, by another way than the file: then it need not wait.",
+)
 @speaks_with_service
-def enrol(mailbox: Mailbox, certificate: BinaryIO, service: str, as_json: bool) -> None:
-    """Encrypt mail for ADDRESS to the certificate in FILE from now on.
+def enrol(
+    mailbox: Mailbox, certificate: BinaryIO, confirmed: str | None, service: str, as_json: bool
+) -> None:
+    """Encrypt mail for ADDRESS to the certificate in FILE.
 
-    Armored or binary. It must be one public certificate with ADDRESS in a user ID.
+    Armored or binary. It must be one public certificate with ADDRESS in a user ID. A first one
+    is used from now on. One that replaces another waits, a week by default, unless the other
+    one certified it, has expired or was revoked: its owner is to have time to object.
     """
     with key_service(service) as client:
-        enrolment = client.enrol(mailbox, certificate.read())
+        enrolment = client.enrol(mailbox, certificate.read(), confirmed)
     if as_json:
         print_json(enrolment)
         return
-    console().print(f"{enrolment.mailbox}: enrolled {enrolment.fingerprint}")
+    if enrolment.waits_until is None:
+        console().print(f"{enrolment.mailbox}: enrolled {enrolment.fingerprint}")
+    else:
+        console().print(f"{enrolment.mailbox}: {enrolment.fingerprint} waits")
+        console().print(
+            f"It replaces {enrolment.waits_for} at {moment(enrolment.waits_until)}, or at once"
+            " with --confirmed-fingerprint."
+        )
     if enrolment.replaced:
         console().print(f"It replaces {enrolment.replaced}.")
-    _print_subkeys(enrolment.subkeys)
+    print_subkeys(enrolment.subkeys)
     _print_note(enrolment.effective_within)
 
 
@@ -61,7 +80,7 @@ def withdraw(mailbox: Mailbox, service: str, as_json: bool) -> None:
 @click.option(
     "--expiring",
     metavar="[DAYS]",
-    type=click.IntRange(0, 36_500),
+    type=click.IntRange(1, 36_500),
     is_flag=False,
     flag_value=60,
     help="Only those whose certificate in use ends within DAYS (60) days, the next one first.",
@@ -77,12 +96,18 @@ def list_mailboxes(expiring: int | None, service: str, as_json: bool) -> None:
         print_json(mailboxes)
         return
     rows = [
-        (m.mailbox, _STATES[m.outcome], m.fingerprint, day(m.not_after), m.reason)
+        (
+            m.mailbox,
+            STATES[m.outcome],
+            m.fingerprint,
+            day(m.not_after),
+            day(m.waits_until),
+            m.reason,
+        )
         for m in mailboxes
     ]
-    console().print(
-        table("Mailboxes", ("mailbox", "certificate", "fingerprint", "until", "reason"), rows)
-    )
+    titles = ("mailbox", "certificate", "fingerprint", "until", "replaced at", "reason")
+    console().print(table("Mailboxes", titles, rows))
 
 
 @click.command()
@@ -95,46 +120,7 @@ def explain(mailbox: Mailbox, service: str, as_json: bool) -> None:
     if as_json:
         print_json(explanation)
     else:
-        _print_explanation(explanation)
-
-
-_STATES = {
-    Outcome.FOUND: "in use",
-    Outcome.NOT_FOUND: "none",
-    Outcome.REJECTED: "must not be used",
-    Outcome.OUTSIDE: "not ours",
-    Outcome.UNAVAILABLE: "unknown",
-}
-
-
-def _print_explanation(explanation: Explanation) -> None:
-    out = console()
-    reason = f" ({explanation.reason})" if explanation.reason else ""
-    out.print(f"{explanation.mailbox}: certificate {_STATES[explanation.outcome]}{reason}")
-    if explanation.had_certificate:
-        out.print("It has or had a certificate: never plaintext, whatever the domain says.")
-    bindings = [
-        (b.fingerprint, b.state, day(b.since), day(b.not_after), day(b.vetted_at), b.refused)
-        for b in explanation.bindings
-    ]
-    bound = ("fingerprint", "state", "since", "until", "vetted", "refused")
-    out.print(table("Certificates", bound, bindings))
-    for binding in explanation.bindings:
-        if binding.state == "active":
-            _print_subkeys(binding.subkeys)
-    sightings = [
-        (moment(s.at), s.source, str(s.level), "yes" if s.authenticated else "no", s.fingerprint)
-        for s in explanation.evidence
-    ]
-    seen = ("seen", "source", "level", "authenticated", "fingerprint")
-    out.print(table("Evidence", seen, sightings))
-    events = [(moment(e.at), e.kind, e.fingerprint, e.reason, e.detail) for e in explanation.events]
-    out.print(table("Events", ("at", "kind", "fingerprint", "reason", "detail"), events))
-
-
-def _print_subkeys(subkeys: Sequence[Subkey]) -> None:
-    rows = [(s.fingerprint, day(s.not_after), s.refused or "encrypted to") for s in subkeys]
-    console().print(table("Encryption subkeys", ("fingerprint", "until", "use"), rows))
+        print_explanation(explanation)
 
 
 def _print_note(effective_within: int) -> None:

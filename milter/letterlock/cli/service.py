@@ -1,6 +1,7 @@
 """What all commands that speak with the key service share: where it is, and how it fails."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,21 @@ class MailboxParameter(click.ParamType[Mailbox]):
             return value if isinstance(value, Mailbox) else Mailbox.parse(str(value))
         except InvalidMailbox as error:
             self.fail(f"not a mailbox: {error}", param, ctx)
+
+
+class Fingerprint(click.ParamType[str]):
+    """A fingerprint on the command line, spaced and in capitals as programs show it."""
+
+    name = "fingerprint"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return 40 or 64 digits in lower case, or fail with exit status 2."""
+        digits = "".join(str(value).split()).lower()
+        if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", digits):
+            self.fail("not a fingerprint of 40 or 64 digits", param, ctx)
+        return digits
 
 
 def speaks_with_service(command: _Command) -> _Command:

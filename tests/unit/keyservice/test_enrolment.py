@@ -12,7 +12,7 @@ from keyservice.answers import Answers
 from keyservice.certificate import RefusalReason, RejectedCertificate
 from keyservice.config import DomainSection
 from keyservice.database import Database
-from keyservice.enrolment import VETTING_INTERVAL, Enrolments
+from keyservice.enrolment import Enrolments
 from keyservice.errors import BadSetting, NotEnrolled, OutsideDomain
 from keyservice.foreign_vet import Question, examine
 from keyservice.judge import Judge
@@ -23,6 +23,7 @@ from keyservice.overview import Overview
 from keyservice.settings import MailboxSettings
 from keyservice.vet import vet
 from keyservice.vetting_child import Verdict
+from keyservice.vetting_dates import VETTING_INTERVAL
 from keyservice.wire import Outcome, WithoutCertificate
 
 ALICE, BOB = Mailbox.parse("alice@example.org"), Mailbox.parse("bob@example.org")

@@ -20,7 +20,7 @@ from letterlock.ciphertext import Spill, one_off
 from letterlock.envelope import Envelope, ForwardPath
 from letterlock.errors import ReentryFailed, SpillFailed
 from letterlock.gateway import Effects, Gateway
-from letterlock.message import HeaderField
+from letterlock.message import HeaderField, HeaderSection
 from letterlock.openpgp import RecipientSubkey
 from letterlock.policy import Treatment
 from letterlock.transaction import Transaction
@@ -96,8 +96,8 @@ class World:
         self.transactions.append(transaction)
         for address in forward_paths:
             self.gateway.recipient(transaction, ForwardPath(f"<{address}>", address))
-        transaction.fields = [HeaderField(name, value) for name, value in fields]
-        self.gateway.end_of_header(transaction)
+        section = HeaderSection(tuple(HeaderField(name, value) for name, value in fields))
+        self.gateway.end_of_header(transaction, section)
         return transaction
 
     def run(self, *forward_paths: str, body=b"text\r\n", **options):

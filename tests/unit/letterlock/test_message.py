@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 import messages
-from letterlock.message import HeaderField, HeaderSection, split
+from letterlock.message import HeaderSection, split
 
 
 @given(messages.files())
@@ -51,7 +51,7 @@ def test_the_section_ends_where_it_must(
 
 def test_a_field_from_libmilter_has_its_octets_back() -> None:
     """Folds come as LF; leading blanks are part of the value."""
-    field = HeaderField.from_milter(b"Subject", b"\n\tempty first line \n x")
+    (field,) = HeaderSection.from_milter([("Subject", b"\n\tempty first line \n x")])
 
     assert b"Subject:\r\n\tempty first line \r\n x\r\n" == field.octets
     assert b"empty first line  x" == field.unfolded
