@@ -7,9 +7,8 @@ mailboxes at a time. Every method is accounted for: also one that did not answer
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 import msgspec
@@ -54,14 +53,12 @@ class Discoverer:
         *,
         deadline: float = DEADLINE,
         observe: Callable[[Source, InquiryResult], None] = lambda _source, _result: None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Ask `methods`; tell `observe` what became of each inquiry."""
         self._methods = tuple(methods)
         self._refreshers = tuple(refreshers)
         self._deadline = deadline
         self._observe = observe
-        self._clock = clock
         self._domains: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
     @property
@@ -71,13 +68,10 @@ class Discoverer:
 
     async def discover(self, mailbox: Mailbox) -> tuple[Inquiry, ...]:
         """Return what each method said about `mailbox` by the deadline, in their order."""
-        until = self._clock() + self._deadline
         results: dict[Source, Result] = dict.fromkeys(self.sources, _LATE)
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._deadline), self._turn(mailbox.domain):
-                await self._ask_all(mailbox, results, until - self._clock())
-        except TimeoutError:
-            pass
+                await self._ask_all(mailbox, results)
         for source, result in results.items():
             self._observe(source, in_a_word(result))
         return tuple(Inquiry(source, result) for source, result in results.items())
@@ -96,22 +90,15 @@ class Discoverer:
         results = [task.result() for task in done if task.exception() is None]
         return tuple(result for result in results if isinstance(result, Material))
 
-    async def _ask_all(
-        self, mailbox: Mailbox, results: dict[Source, Result], seconds: float
-    ) -> None:
-        asked = {
-            asyncio.create_task(self._ask(method, mailbox)): method.source
-            for method in self._methods
-        }
-        if not asked:
-            return
-        try:
-            done, _ = await asyncio.wait(asked, timeout=max(0.0, seconds))
-            results.update({asked[task]: task.result() for task in done})
-        finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+    async def _ask_all(self, mailbox: Mailbox, results: dict[Source, Result]) -> None:
+        """Fill in `results` as they come."""
+
+        async def ask(method: DiscoveryMethod) -> None:
+            results[method.source] = await self._ask(method, mailbox)
+
+        async with asyncio.TaskGroup() as asked:
+            for method in self._methods:
+                asked.create_task(ask(method))
 
     @staticmethod
     async def _ask(method: DiscoveryMethod, mailbox: Mailbox) -> Result:

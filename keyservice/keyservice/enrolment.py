@@ -17,7 +17,7 @@ from keyservice.certificate import (
     require_usable,
 )
 from keyservice.database import Database
-from keyservice.errors import NotEnrolled, OtherCertificate
+from keyservice.errors import NotEnrolled, OtherCertificate, Outweighed
 from keyservice.evidence import Sighting
 from keyservice.foreign import Question
 from keyservice.judge import Judge
@@ -32,6 +32,13 @@ from keyservice.vetting_dates import vet_at
 
 _RETRY_INTERVAL = 3_600
 """Seconds until a vetting that failed for want of time or memory is tried again."""
+
+_TAKEN = frozenset({Outcome.ACCEPT_FIRST, Outcome.UPDATE, Outcome.REPLACE, Outcome.WAIT})
+
+_OUTWEIGHED = (
+    "the fingerprint of the certificate in use was confirmed: confirm this one's, too, or withdraw"
+    " that one first"
+)
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +67,7 @@ class Enrolments:
 
         One that replaces another waits, unless that one certified it, has ended, or
         `confirmed` is its fingerprint, as its owner says. Raises RejectedCertificate, after
-        writing down the refusal; OutsideDomain; OtherCertificate.
+        writing down the refusal; OutsideDomain; OtherCertificate; Outweighed.
         """
         self._answers.require_ours(mailbox)
         with self._one_at_a_time:
@@ -82,7 +89,10 @@ class Enrolments:
                 at = ledger.sighted(connection, mailbox, sighting, certified_by)
                 settled = settle(connection, mailbox, self._answers.rules(mailbox), at)
                 decision = settled.about(certificate.fingerprint)
-                if decision is not None and decision.outcome is Outcome.UPDATE:
+                if decision is None or decision.outcome not in _TAKEN:
+                    # The transaction is undone: half a word of the operator's is none.
+                    raise Outweighed(_OUTWEIGHED)
+                if decision.outcome is Outcome.UPDATE:
                     ledger.note(connection, mailbox, EventKind.UPDATED, now, decision.fingerprint)
                 affected = store.bound_mailboxes(connection, certificate.fingerprint)
         self._answers.count(settled)

@@ -10,6 +10,7 @@ __all__ = [
     "NotEnrolled",
     "OtherCertificate",
     "OutsideDomain",
+    "Outweighed",
     "RejectedCertificate",
 ]
 
@@ -50,6 +51,13 @@ class OtherCertificate(KeyServiceError):
     """The certificate is not the one whose fingerprint was given, or that is in use."""
 
     error = "other_certificate"
+    status = 422
+
+
+class Outweighed(KeyServiceError):
+    """The certificate in use is better attested than the one that was to replace it."""
+
+    error = "outweighed"
     status = 422
 
 

@@ -48,6 +48,8 @@ class MailDoor:
         session = self._open()
         session.rset()
         is_ascii = mailbox.key.isascii()
+        if not is_ascii and not session.has_extn("smtputf8"):
+            raise Refused("no SMTPUTF8")
         session.command_encoding = "ascii" if is_ascii else "utf-8"
         # The null reverse-path: a notice that bounces must cause no further mail (RFC 5321 §4.5.5).
         if not _is_taken(session.mail("", [] if is_ascii else ["SMTPUTF8", "BODY=8BITMIME"])[0]):
@@ -66,12 +68,14 @@ class MailDoor:
         return self._session
 
     def _require_taken(self, code: int) -> None:
-        if code == 421:  # RFC 5321 §3.8: the server goes
-            raise smtplib.SMTPException
-        if code >= 500:
+        if _is_taken(code):
+            return
+        if 500 <= code < 600:
             raise Refused(str(code))
-        if not _is_taken(code):
-            raise Deferred(str(code))
+        # RFC 5321 §3.8: with 421 the server goes. Less than 400 is no reply to this.
+        if code == 421 or not 400 <= code < 500:
+            raise smtplib.SMTPException
+        raise Deferred(str(code))
 
     def _end(self) -> None:
         if self._session is not None:

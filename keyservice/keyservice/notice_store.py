@@ -52,7 +52,7 @@ def add_changes(
         .outerjoin(n, n.c.event_id == e.c.id)
         .where(e.c.at >= since, n.c.id.is_(None), e.c.fingerprint.is_not(None))
         .where(e.c.kind.in_(_KINDS), _is_ours(domains), _is_news())
-        .order_by(e.c.id)
+        .order_by(e.c.at, e.c.id)  # by its index, as the condition is
         .limit(limit)
     ).all()
     return _add(connection, now, [{"event_id": r.id, "mailbox_id": r.mailbox_id} for r in found])

@@ -72,14 +72,14 @@ def page(
 
 
 def bindings(connection: Connection, mailbox: Mailbox) -> tuple[BoundCertificate, ...]:
-    """Return the certificates that are or were in use for `mailbox`, the latest first."""
+    """Return what is, was or may come in use for `mailbox`: in use, then the latest first."""
     m, b, c = schema.mailbox, schema.binding, schema.certificate
     rows = connection.execute(
         select(b, c.c.vetted_at, c.c.facts)
         .join(c, c.c.fingerprint == b.c.fingerprint)
         .join(m, m.c.id == b.c.mailbox_id)
         .where(m.c.address == mailbox.key)
-        .order_by(b.c.since.desc())
+        .order_by(b.c.state != BindingState.ACTIVE.value, b.c.since.desc())
     )
     return tuple(_bound(row) for row in rows)
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection
 
-from sqlalchemy import distinct, select, update
+from sqlalchemy import select, update
 
 from keyservice import autocrypt_store, ledger, schema
 from keyservice.answers import Answers
@@ -69,7 +69,8 @@ class Reports:
     def _is_flood(self, mailbox: Mailbox, sighting: Sighting) -> bool:
         e, m = schema.evidence, schema.mailbox
         seen = (
-            select(distinct(e.c.fingerprint))
+            select(e.c.fingerprint)
+            .distinct()
             .join(m, m.c.id == e.c.mailbox_id)
             .where(
                 m.c.address == mailbox.key,

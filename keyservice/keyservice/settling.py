@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 
 from keyservice import dossier, ledger
 from keyservice.dossier import Dossier
-from keyservice.evidence import candidates
+from keyservice.evidence import STANDING, Sighting, candidates
 from keyservice.explanation import conflict, in_words
 from keyservice.mailbox import Mailbox
-from keyservice.replacement import Decision, Outcome, Rules
+from keyservice.replacement import Decision, Mode, Outcome, Rules
 from keyservice.resolution import Resolution, resolve
 from keyservice.schema import EventKind
 
@@ -35,9 +35,24 @@ class Settled(NamedTuple):
 
 def weigh(known: Dossier, rules: Rules, now: float) -> Resolution:
     """Return what the evidence comes to. Pure."""
-    seen = candidates(known.sightings, known.background, known.registered, int(now))
+    # What was said twice in one second was written down as of the next.
+    said = (s.seen_at for s in known.sightings if s.source in STANDING)
+    now = max([now, *said])
+    seen = candidates(_counting(known, rules), known.background, known.registered, int(now))
     hint = known.hint.chosen([candidate.fingerprint for candidate in seen])
     return resolve(known.registered, seen, rules, now, hint)
+
+
+def _counting(known: Dossier, rules: Rules) -> tuple[Sighting, ...]:
+    """Return the sightings that count under the mode.
+
+    Bitmask takes a certificate back that it has replaced, but when it is offered again: what
+    was seen before must not bring it back by itself.
+    """
+    if rules.mode is not Mode.BITMASK:
+        return known.sightings
+    retired = {name: one.retired_at or 0 for name, one in known.background.items()}
+    return tuple(s for s in known.sightings if s.seen_at > retired.get(s.fingerprint, 0))
 
 
 def settle(connection: Connection, mailbox: Mailbox, rules: Rules, now: float) -> Settled:

@@ -64,6 +64,25 @@ def test_the_owner_reads_what_happened_to_his_certificate(stack: Stack) -> None:
             assert _grouped(alice.fingerprint) in mail.get_content()
 
 
+def test_the_holder_of_the_old_key_hears_of_a_replacement_in_time(stack: Stack) -> None:
+    """While it waits, mail is still encrypted to his; once confirmed, to the new one."""
+    with Owner("dave@example.test") as old, Owner("dave@example.test") as new:
+        stack.enrol(old.address, old.certificate)
+        notices(stack, old, 1)
+        stack.enrol(old.address, new.certificate)
+        _, waiting = notices(stack, old, 2)
+        stack.operator.enrol(Mailbox.parse(new.address), new.certificate, new.fingerprint)
+        stored = stack.wait_for_mail(new.address, 3, 60)
+        replaced = _read(new, stored[2])
+        both = [_grouped(owner.fingerprint) for owner in (old, new)]
+
+    assert "Another certificate is to replace yours" == waiting["Subject"]
+    assert "Your mail is encrypted to another certificate" == replaced["Subject"]
+    for fingerprint in both:
+        assert fingerprint in waiting.get_content()
+        assert fingerprint in replaced.get_content()
+
+
 def test_a_notice_that_cannot_be_encrypted_is_not_sent(stack: Stack) -> None:
     """The milter defers it like all mail for that mailbox, and nothing stays in the queue."""
     with Owner("bob@example.test") as bob:

@@ -4,6 +4,7 @@ import string
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -34,6 +35,9 @@ CHECKS = [
     response_schema_conformance,
 ]
 EXAMPLES = 60
+NEVER_A_SUCCESS = {"POST /v1/peers/{mailbox}/used"}
+"""There is no certificate of anybody else here, and the document does not tell how to make one."""
+
 CERTIFICATES = ("alice", "alice_armored", "alice_secret", "bob", "revoked", "expired", "gnupg")
 
 _known = st.sampled_from(
@@ -63,7 +67,7 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyServiceProcess]:
-    """A key service for example.org that nobody watches."""
+    """A key service for example.org that asks nobody for other people's certificates."""
     with KeyServiceProcess(tmp_path_factory.mktemp("k"), tcp=True) as service:
         yield service
 
@@ -89,7 +93,8 @@ def test_every_reply_is_as_documented(service: KeyServiceProcess) -> None:
                 _fuzz(operation, mode, service.tcp, replies)
 
     for operation in operations:
-        assert replies[operation.label, True], f"{operation.label}: never a success"
+        if operation.label not in NEVER_A_SUCCESS:
+            assert replies[operation.label, True], f"{operation.label}: never a success"
         if operation.path_parameters:
             assert replies[operation.label, False], f"{operation.label}: never an error"
     log = service.log.read_text()
@@ -112,12 +117,10 @@ def _fuzz(
         suppress_health_check=list(HealthCheck),
     )
     def ask(case: schemathesis.Case, data: st.DataObject) -> None:
-        if "mailbox" in case.path_parameters and data.draw(st.integers(0, 4)):
-            case.path_parameters["mailbox"] = data.draw(mailboxes)
-        if "name" in case.path_parameters and data.draw(st.booleans()):
-            case.path_parameters["name"] = "header_policy"
-        if case.media_type == "application/octet-stream" and data.draw(st.integers(0, 4)):
-            case.body = data.draw(bodies())
+        if data.draw(st.booleans()):
+            _make_sensible(case)
+        else:
+            _vary(case, data)
         reply = case.call(base_url=f"http://{address}")
         replies[operation.label, reply.status_code < 400] += 1
         try:
@@ -127,6 +130,24 @@ def _fuzz(
         problem_of(reply)
 
     ask()
+
+
+def _make_sensible(case: schemathesis.Case) -> None:
+    """Ask what a person would, so that more than the checks of arguments is reached."""
+    is_peer = case.path.startswith("/v1/peers")
+    case.path_parameters["mailbox"] = "bob@elsewhere.example" if is_peer else "alice@example.org"
+    case.path_parameters["name"] = "header_policy"
+    if case.media_type == "application/octet-stream":
+        case.query.clear()
+        case.body = gallery()["alice"]
+
+
+def _vary(case: schemathesis.Case, data: st.DataObject) -> None:
+    """Ask for what is nearly right, or leave it as it was made after the document."""
+    if "mailbox" in case.path_parameters and data.draw(st.booleans()):
+        case.path_parameters["mailbox"] = quote(data.draw(mailboxes), safe="@")
+    if case.media_type == "application/octet-stream" and data.draw(st.booleans()):
+        case.body = data.draw(bodies())
 
 
 @pytest.mark.parametrize(

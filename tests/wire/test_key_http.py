@@ -74,6 +74,10 @@ def test_it_speaks_version_1(http: httpx.Client) -> None:
         "/v1/mailboxes/{mailbox}/explanation",
         "/v1/mailboxes/{mailbox}/policy",
         "/v1/mailboxes/{mailbox}/policy/{name}",
+        "/v1/peers/{mailbox}",
+        "/v1/peers/{mailbox}/discover",
+        "/v1/peers/{mailbox}/used",
+        "/v1/sightings",
         "/health",
     } == set(document["paths"])
 

@@ -43,6 +43,9 @@ database = "{database}"
 [redis]
 url = "{redis}"
 secret_file = "{secret}"
+
+[discovery]
+methods = []
 """
 
 

@@ -2,30 +2,41 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pysequoia
 import pytest
 from prometheus_client import CollectorRegistry
 
-from certificates import gallery
+from certificates import ALICE as USER_ID
+from certificates import gallery, sequoia
 from keyservice.answers import Answers
 from keyservice.certificate import RefusalReason, RejectedCertificate
 from keyservice.config import DomainSection
 from keyservice.database import Database
 from keyservice.enrolment import Enrolments
-from keyservice.errors import BadSetting, NotEnrolled, OutsideDomain
+from keyservice.errors import (
+    BadSetting,
+    NotEnrolled,
+    OtherCertificate,
+    OutsideDomain,
+    Outweighed,
+)
 from keyservice.foreign_vet import Question, examine
 from keyservice.judge import Judge
 from keyservice.mailbox import Mailbox
 from keyservice.metrics import CertificateStates, Metrics
 from keyservice.operator_wire import PolicySource
 from keyservice.overview import Overview
+from keyservice.packets import fingerprint, require_one_certificate
 from keyservice.settings import MailboxSettings
 from keyservice.vet import vet
 from keyservice.vetting_child import Verdict
 from keyservice.vetting_dates import VETTING_INTERVAL
 from keyservice.wire import Outcome, WithoutCertificate
 
+WEEK = 7 * 86_400
 ALICE, BOB = Mailbox.parse("alice@example.org"), Mailbox.parse("bob@example.org")
 
 
@@ -74,9 +85,11 @@ class Service:
         """Let `seconds` pass."""
         self.vetter.clock += seconds
 
-    def enrol(self, name: str, mailbox: Mailbox = ALICE) -> str:
+    def enrol(self, name: str, mailbox: Mailbox = ALICE, *, confirmed: bool = False) -> str:
         """Enrol a certificate of the gallery; return its fingerprint."""
-        return self.enrolments.enrol(mailbox, gallery()[name]).fingerprint
+        octets = gallery()[name]
+        fpr = fingerprint(require_one_certificate(octets)[0].packet) if confirmed else None
+        return self.enrolments.enrol(mailbox, octets, fpr).fingerprint
 
     def outcome(self, mailbox: Mailbox = ALICE) -> tuple[Outcome, bool]:
         """Return what is answered now, and whether there ever was a certificate."""
@@ -137,17 +150,160 @@ def test_a_withdrawn_certificate_is_remembered_for_ever(service: Service) -> Non
     assert (Outcome.FOUND, True) == service.outcome()
 
 
-def test_a_second_certificate_replaces_the_first(service: Service) -> None:
-    """One is in use at a time; the history keeps both."""
+def test_a_second_certificate_waits(service: Service) -> None:
+    """The first one stays in use for a week; list and explanation say until when."""
     first, second = service.enrol("alice"), service.enrol("gnupg")
 
     explanation = service.overview.explain(ALICE)
 
-    assert second == service.answers.answer(ALICE).fingerprint
-    assert {(first, "replaced"), (second, "active")} == {
+    assert first == service.answers.answer(ALICE).fingerprint
+    assert {(first, "active"), (second, "waiting")} == {
         (b.fingerprint, b.state) for b in explanation.bindings
     }
     assert [second, first] == [sighting.fingerprint for sighting in explanation.evidence]
+    (line,) = service.overview.page("", 10).mailboxes
+    assert WEEK - 1 <= (line.waits_until or 0) - int(service.now()) <= WEEK + 2
+    assert any("waits until" in d and first in d for d in explanation.decisions)
+    assert "waiting" in [event.kind for event in explanation.events]
+
+
+def test_after_the_hold_down_it_takes_over(service: Service) -> None:
+    """On lookup, whoever was asleep; then the first one is history."""
+    first, second = service.enrol("alice"), service.enrol("gnupg")
+    service.pass_time(WEEK - 10)
+    answer = service.answers.answer(ALICE)
+    assert first == answer.fingerprint
+    assert answer.expires_at - service.now() < 20  # no copy of it outlives the change
+    service.pass_time(20)
+
+    assert second == service.answers.answer(ALICE).fingerprint
+    assert {(first, "replaced"), (second, "active")} == {
+        (b.fingerprint, b.state) for b in service.overview.explain(ALICE).bindings
+    }
+
+
+def test_the_background_task_applies_what_is_due(service: Service) -> None:
+    """Nobody has to ask."""
+    service.enrol("alice")
+    second = service.enrol("gnupg")
+    assert 0 == service.enrolments.apply_due_holds(10)
+    service.pass_time(WEEK + 10)
+    assert 1 == service.enrolments.apply_due_holds(10)
+    assert 0 == service.enrolments.apply_due_holds(10)
+    assert second == service.answers.answer(ALICE).fingerprint
+
+
+def test_a_confirmed_fingerprint_need_not_wait(service: Service) -> None:
+    """It is level 8; another one than the certificate's is refused, and changes nothing."""
+    first = service.enrol("alice")
+    octets = gallery()["gnupg"]
+    with pytest.raises(OtherCertificate):
+        service.enrolments.enrol(ALICE, octets, first)
+    assert first == service.answers.answer(ALICE).fingerprint
+    second = service.enrol("gnupg", confirmed=True)
+
+    assert second == service.answers.answer(ALICE).fingerprint
+    binding = service.overview.explain(ALICE).bindings[0]
+    assert (second, "active", 8) == (binding.fingerprint, binding.state, binding.level)
+
+
+def test_a_confirmed_one_gives_way_to_a_confirmed_one_only(service: Service) -> None:
+    """Or to none: without a confirmation the operator hears no, and nothing is changed."""
+    first = service.enrol("alice", confirmed=True)
+    for _ in range(2):
+        with pytest.raises(Outweighed):
+            service.enrol("gnupg")
+        service.pass_time(2 * WEEK)
+        assert first == service.answers.answer(ALICE).fingerprint
+    assert 1 == len(service.overview.explain(ALICE).evidence)
+    service.enrolments.withdraw(ALICE)
+
+    assert service.enrol("gnupg") == service.answers.answer(ALICE).fingerprint
+
+
+def test_who_changes_his_mind_keeps_what_he_has(service: Service) -> None:
+    """Enrolled again, the first one no longer is about to be replaced."""
+    first, second = service.enrol("alice"), service.enrol("gnupg")
+    service.enrol("alice")
+    service.pass_time(2 * WEEK)
+
+    assert first == service.answers.answer(ALICE).fingerprint
+    assert {(first, "active"), (second, "dropped")} == {
+        (b.fingerprint, b.state) for b in service.overview.explain(ALICE).bindings
+    }
+
+
+def test_an_expired_one_is_replaced_at_once(service: Service) -> None:
+    """Also by one that waited already; mail need not wait any longer than it must."""
+    service.enrol("ending")
+    service.pass_time(366 * 86_400 - WEEK // 2)
+    second = service.enrol("gnupg")
+    assert second != service.answers.answer(ALICE).fingerprint
+    service.pass_time(WEEK // 2)
+    assert second == service.answers.answer(ALICE).fingerprint
+
+
+def test_a_revoked_one_is_replaced_at_once(service: Service) -> None:
+    """By the next that is enrolled, or by the one that waits."""
+    first = service.enrol("alice")
+    second = service.enrol("gnupg")
+    assert first == service.answers.answer(ALICE).fingerprint
+    with pytest.raises(RejectedCertificate):
+        service.enrol("revoked")
+
+    answer = service.answers.answer(ALICE)
+    assert (Outcome.FOUND, second) == (answer.outcome, answer.fingerprint)
+
+
+def test_withdrawal_is_at_once_and_leaves_nothing_waiting(service: Service) -> None:
+    """Mail is deferred, whatever the domain does with newcomers, until another is enrolled."""
+    service.enrol("alice")
+    service.enrol("gnupg")
+    service.enrolments.withdraw(ALICE)
+    assert (Outcome.NOT_FOUND, True) == service.outcome()
+    service.pass_time(2 * WEEK)
+    service.enrolments.apply_due_holds(10)
+    assert (Outcome.NOT_FOUND, True) == service.outcome()
+    assert (Outcome.FOUND, True) == (service.enrol("gnupg"), service.outcome())[1]
+
+
+def test_two_services_on_one_database_never_disagree(service: Service, tmp_path: Path) -> None:
+    """Whoever enrols at the same time: one certificate is in use, and both say which."""
+    other = Service(tmp_path / "k.sqlite")
+    octets = [sequoia(USER_ID).certificate for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        enrolments = list(
+            pool.map(
+                lambda pair: (service, other)[pair[0] % 2].enrolments.enrol(ALICE, pair[1]),
+                enumerate(octets),
+            )
+        )
+    states = [b.state for b in service.overview.explain(ALICE).bindings]
+    answers = [each.answers.answer(ALICE).fingerprint for each in (service, other)]
+    other.database.close()
+
+    assert answers[0] == answers[1]
+    assert [answers[0]] == [e.fingerprint for e in enrolments if e.waits_until is None]
+    assert ["active", "waiting"] == sorted(set(states) - {"dropped"})
+    assert 1 == states.count("active") == states.count("waiting")
+
+
+def test_a_certified_successor_need_not_wait(service: Service) -> None:
+    """LEAP's rule (a): who has the secret key of the old one vouches for the new one."""
+    old, new = sequoia(USER_ID), sequoia(USER_ID)
+    service.enrolments.enrol(ALICE, old.certificate)
+    certified = pysequoia.Cert.from_bytes(new.certificate).add_user_id(
+        value="Alice A. <alice@example.org>",
+        certifier=pysequoia.Tsk.from_bytes(old.secret).certifier(),
+    )
+    service.pass_time(10)
+    enrolment = service.enrolments.enrol(ALICE, bytes(certified))
+
+    assert (None, enrolment.fingerprint) == (
+        enrolment.waits_until,
+        service.answers.answer(ALICE).fingerprint,
+    )
+    assert enrolment.replaced
 
 
 def test_a_revocation_of_a_certificate_in_use_takes_effect(service: Service) -> None:

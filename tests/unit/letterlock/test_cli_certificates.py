@@ -1,13 +1,16 @@
 """`letterlock enrol|withdraw|list|explain|policy`: what the operator types and reads."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from certificates import gallery
+from autocrypt_mail import field, five_packets
+from certificates import gallery, sequoia
+from keyservice.client import PeerClient, Report
 from keyservice_process import KeyServiceProcess
 from letterlock.cli import main
 
@@ -47,6 +50,57 @@ def test_a_certificate_from_enrolment_to_withdrawal(service: str, tmp_path: Path
     assert "never plaintext" in explained.stdout
     explanation = json.loads(letterlock("explain", ALICE, "--json", service=service).stdout)
     assert ("not_found", True) == (explanation["outcome"], explanation["had_certificate"])
+
+
+def test_a_replacement_waits_and_the_operator_can_confirm_it(service: str, tmp_path: Path) -> None:
+    """Enrol, list and explain say until when; a fingerprint as programs print it will do."""
+    erin = "erin@example.org"
+    first, second = (sequoia(erin).certificate for _ in range(2))
+    letterlock("enrol", erin, "-", service=service, stdin=first)
+    waits = letterlock("enrol", erin, "-", service=service, stdin=second)
+    listed = letterlock("list", "--json", service=service)
+    explained = letterlock("explain", erin, service=service)
+    story = json.loads(letterlock("explain", erin, "--json", service=service).stdout)
+
+    assert 0 == waits.exit_code
+    assert " waits\n" in waits.stdout
+    assert "--confirmed-fingerprint" in waits.stdout
+    (line,) = [one for one in json.loads(listed.stdout) if one["mailbox"] == erin]
+    assert line["waits_until"]
+    words = " ".join(explained.stdout.split())
+    assert "waits until" in words
+    assert "unless its owner objects" in words
+    number = next(b["fingerprint"] for b in story["bindings"] if b["state"] == "waiting")
+    shown = " ".join(number.upper()[at : at + 4] for at in range(0, 40, 4))
+    option = ("--confirmed-fingerprint", shown)
+    confirmed = letterlock("enrol", erin, "-", *option, service=service, stdin=second)
+    assert f"enrolled {number}" in confirmed.stdout
+    wrong = letterlock("enrol", erin, "-", *option, service=service, stdin=first)
+    assert (1, "") == (wrong.exit_code, wrong.stdout)
+    assert "letterlock: refused (other_certificate): " in wrong.stderr
+    bad = letterlock("enrol", erin, "-", "--confirmed-fingerprint", "x", service=service)
+    assert 2 == bad.exit_code
+
+
+def test_the_whole_story_of_somebody_elses_mailbox(service: str) -> None:
+    """Who said what, at which level, what contradicts it and what Autocrypt says: in words."""
+    peer = "frank@example.net"
+    reports = PeerClient(service)
+    report = Report(
+        from_fields=1,
+        from_addresses=(peer,),
+        received_at=int(time.time()),
+        autocrypt_fields=(field(peer, five_packets(peer)),),
+    )
+    reports.report(report)
+    explained = letterlock("explain", peer, service=service)
+    words = " ".join(explained.stdout.split())
+
+    assert 0 == explained.exit_code
+    assert "A mailbox of somebody else" in words
+    assert "the evidence is too weak for a first certificate" in words
+    assert "Autocrypt, by its own rules, says available" in words
+    assert "autocrypt" in words
 
 
 @pytest.mark.parametrize(
