@@ -91,8 +91,15 @@ class Peers:
     def _is_old(self, mailbox: Mailbox) -> bool:
         if not self._discoverer.sources:
             return False
+        now = self._clock()
         with self._database.reading() as connection:
-            return inquiries.ask_again_at(connection, mailbox) <= self._clock()
+            if inquiries.ask_again_at(connection, mailbox) <= now:
+                return True
+            in_use = dossier.in_use(connection, mailbox)
+            end = usable_until(in_use.facts) if in_use else None
+            # It has ended since others were asked last.
+            told = inquiries.told(connection, mailbox) if end is not None and end <= now else ()
+        return end is not None and bool(told) and told[0].at < end
 
     async def _refresh(self, mailbox: Mailbox) -> None:
         await self._flights.do(mailbox.key, partial(self._ask_others, mailbox))

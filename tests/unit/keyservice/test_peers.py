@@ -97,6 +97,42 @@ def test_that_nobody_answers_is_no_answer(world: PeerWorld) -> None:
     assert 2 == world.counted("discoveries", method="wkd", result="unavailable")
 
 
+def test_who_has_none_is_asked_less_and_less(world: PeerWorld) -> None:
+    """From an hour to a day; who does not answer from a minute to half an hour."""
+
+    def until_asked_again() -> float:
+        asked, passed = len(world.fetcher.asked), 0
+        while len(world.fetcher.asked) == asked:
+            world.pass_time(20)
+            passed += 20
+            world.answer()
+        return passed
+
+    world.wkd(FetchFailed(Cause.CONNECT))
+    world.answer()
+    waits = [until_asked_again() for _ in range(7)]
+    assert waits[0] <= 80
+    assert waits[1] > waits[0]
+    assert 0.9 * 1_800 <= waits[6] <= 1_820
+    world.wkd(b"")
+    world.discover()
+    waits = [until_asked_again() for _ in range(2)]
+    assert 0.9 * HOUR <= waits[0] <= HOUR + 20
+    assert 1.8 * HOUR <= waits[1] <= 2 * HOUR + 20
+
+
+def test_what_has_ended_is_asked_for_at_once(world: PeerWorld) -> None:
+    """Though the last answer is fresh."""
+    world.wkd(gallery()["ending"])
+    world.answer()
+    world.pass_time(365 * DAY - HOUR)
+    world.discover()
+    world.wkd(gallery()["gnupg"])
+    world.pass_time(2 * HOUR)
+
+    assert identity(gallery()["gnupg"]) == world.answer().fingerprint
+
+
 def test_evidence_is_in_the_database_and_nowhere_else(world: PeerWorld, tmp_path: Path) -> None:
     """A service that starts anew, with an empty cache and no network, answers the same."""
     world.wkd(gallery()["gnupg"])
