@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from keyservice import dossier, ledger, packets, report, store
+from keyservice import bindings, dossier, ledger, packets, report, store
 from keyservice.answers import Answers
 from keyservice.certificate import (
     TRANSIENT,
@@ -127,7 +127,7 @@ class Enrolments:
     def withdraw(self, mailbox: Mailbox) -> Withdrawal:
         """Stop using the certificate of `mailbox`. Raises NotEnrolled."""
         with self._database.writing() as connection:
-            fingerprint = ledger.unbind(connection, mailbox, int(self._clock()))
+            fingerprint = bindings.unbind(connection, mailbox, int(self._clock()))
         if fingerprint is None:
             raise NotEnrolled("no certificate is in use for this mailbox")
         log.info("withdrawn", extra={"mailbox": mailbox.key, "fingerprint": fingerprint})

@@ -8,7 +8,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from keyservice import autocrypt_store, dossier, inquiries, ledger
+from keyservice import autocrypt_store, bindings, dossier, inquiries
 from keyservice.answers import Answers
 from keyservice.certificate import RejectedCertificate, alive_subkeys, require_usable, usable_until
 from keyservice.database import Database
@@ -73,7 +73,7 @@ class Peers:
 
     def _use(self, mailbox: Mailbox, use: Use) -> None:
         with self._database.writing() as connection:
-            is_registered = ledger.used(
+            is_registered = bindings.used(
                 connection,
                 mailbox,
                 use.fingerprint,

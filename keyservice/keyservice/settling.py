@@ -8,7 +8,7 @@ from typing import NamedTuple, assert_never
 
 from sqlalchemy import Connection
 
-from keyservice import dossier, ledger
+from keyservice import bindings, dossier, ledger
 from keyservice.dossier import Dossier
 from keyservice.evidence import STANDING, Sighting, candidates
 from keyservice.explanation import conflict, in_words
@@ -111,7 +111,7 @@ def _bind(
     if decision.level is None:  # hard revoked: what it was registered with is history
         return None
     shown = [s for s in known.sightings if s.fingerprint == decision.fingerprint]
-    return ledger.bind(
+    return bindings.bind(
         connection,
         mailbox,
         decision.fingerprint,
@@ -126,8 +126,8 @@ def _keep_waiting(
     connection: Connection, mailbox: Mailbox, waits: Decision | None, now: int
 ) -> None:
     if waits is None or waits.until is None:
-        ledger.drop_waiting(connection, mailbox, now)
-    elif ledger.hold(connection, mailbox, waits.fingerprint, waits.until, now):
+        bindings.drop_waiting(connection, mailbox, now)
+    elif bindings.hold(connection, mailbox, waits.fingerprint, waits.until, now):
         ledger.note(
             connection,
             mailbox,

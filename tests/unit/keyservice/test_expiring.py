@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keyservice import ledger, report, store
+from keyservice import bindings, report, store
 from keyservice.certificate import Certificate, Refusal, RefusalReason, usable_until
 from keyservice.database import Database
 from keyservice.mailbox import Mailbox
@@ -41,7 +41,7 @@ def enrol(database: Database, name: str, end: int | None, refusal: Refusal | Non
     )
     with database.writing() as connection:
         store.save_certificate(connection, facts, b"", NOW, NOW)
-        ledger.bind(connection, mailbox, fingerprint, NOW)
+        bindings.bind(connection, mailbox, fingerprint, NOW)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Self
 
 import pytest
 
-from keyservice import ledger, store
+from keyservice import bindings, ledger, store
 from keyservice.certificate import Certificate, Refusal, RefusalReason
 from keyservice.database import Database
 from keyservice.levels import Level, Source
@@ -80,7 +80,7 @@ class World:
         """Use a stored certificate from now on."""
         now = int(self.now)
         with self.database.writing() as connection:
-            replaced = ledger.bind(
+            replaced = bindings.bind(
                 connection, mailbox, fingerprint, now, level=Level.KNOWN_KEY, source=Source.OPERATOR
             )
             kind = EventKind.REPLACED if replaced else EventKind.ENROLLED
@@ -96,7 +96,7 @@ class World:
     def withdraw(self) -> None:
         """Stop using the certificate."""
         with self.database.writing() as connection:
-            ledger.unbind(connection, ALICE, int(self.now))
+            bindings.unbind(connection, ALICE, int(self.now))
 
     def pass_time(self, seconds: float) -> list[str]:
         """Let time pass, and the notices do their work; return the subjects that were sent."""
@@ -148,7 +148,7 @@ def test_a_waiting_replacement_is_announced_with_its_day(world: World) -> None:
     world.enrol(OLD)
     world.pass_time(5)
     with world.database.writing() as connection:
-        ledger.hold(connection, ALICE, NEW, START + 7 * DAY, int(world.now))
+        bindings.hold(connection, ALICE, NEW, START + 7 * DAY, int(world.now))
     world.note(EventKind.WAITING, NEW)
     world.notices.collect()
     world.notices.send_due()

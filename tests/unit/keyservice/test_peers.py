@@ -115,6 +115,7 @@ def test_who_has_none_is_asked_less_and_less(world: PeerWorld) -> None:
     assert waits[1] > waits[0]
     assert 0.9 * 1_800 <= waits[6] <= 1_820
     world.wkd(b"")
+    world.pass_time(20)
     world.discover()
     waits = [until_asked_again() for _ in range(2)]
     assert 0.9 * HOUR <= waits[0] <= HOUR + 20

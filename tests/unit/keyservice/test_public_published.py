@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from certificates import ALICE, BOB, gallery, revoked, sequoia
-from keyservice import ledger, store
+from keyservice import bindings, store
 from keyservice.certificate import RefusalReason, RejectedCertificate
 from keyservice.database import Database
 from keyservice.mailbox import Mailbox
@@ -61,13 +61,13 @@ class Store:
         with self.database.writing() as connection:
             store.save_certificate(connection, certificate, minimised, now, now)
             for mailbox in mailboxes:
-                ledger.bind(connection, mailbox, certificate.fingerprint, now)
+                bindings.bind(connection, mailbox, certificate.fingerprint, now)
         return certificate.fingerprint
 
     def withdraw(self, mailbox: Mailbox) -> None:
         """Use none."""
         with self.database.writing() as connection:
-            ledger.unbind(connection, mailbox, int(time.time()))
+            bindings.unbind(connection, mailbox, int(time.time()))
 
 
 @pytest.fixture
