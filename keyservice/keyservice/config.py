@@ -158,6 +158,8 @@ def _require_sound(config: Config) -> None:
     _require_public(config.public)
     _require_notices(config.notices)
     _require_discovery(config.discovery)
+    if not config.domains:
+        raise ConfigError("domains: name at least one; mail for any other is stored as it is")
     for name, section in config.domains.items():
         _require_domain(name)
         try:
