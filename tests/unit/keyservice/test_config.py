@@ -32,10 +32,15 @@ def test_the_example_shows_every_option_with_its_default(tmp_path: Path) -> None
     """Removing all the # changes nothing, and no option is missing."""
     loaded = load(written(tmp_path, uncommented()))
 
-    assert Config() == load(EXAMPLE)
     assert Config() == msgspec.structs.replace(loaded, domains={})
     assert MailboxPolicy() == policy.parse(loaded.domains["example.org"].settings)
     assert set(policy.SETTINGS) == set(loaded.domains["example.org"].settings)
+
+
+def test_a_service_without_domains_does_not_start() -> None:
+    """It would know no mailbox, and all mail would be stored as it is."""
+    with pytest.raises(ConfigError, match="domains"):
+        load(EXAMPLE)
 
 
 def test_every_option_has_its_four_parts() -> None:
@@ -131,7 +136,7 @@ def test_a_bad_configuration_ends_in_status_78(tmp_path: Path, text: str) -> Non
 
 def test_check_says_nothing_about_a_good_one(tmp_path: Path) -> None:
     """And starts nothing."""
-    path = written(tmp_path, '[redis]\nurl = ""')
+    path = written(tmp_path, '[redis]\nurl = ""\n[domains."example.org"]')
     command = [sys.executable, "-m", "keyservice", "--check", "--config", str(path)]
 
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)
