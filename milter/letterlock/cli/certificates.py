@@ -15,8 +15,8 @@ from letterlock.cli.service import (
     key_service,
     moment,
     print_json,
+    print_table,
     speaks_with_service,
-    table,
 )
 
 
@@ -107,7 +107,7 @@ def list_mailboxes(expiring: int | None, service: str, as_json: bool) -> None:
         for m in mailboxes
     ]
     titles = ("mailbox", "certificate", "fingerprint", "until", "replaced at", "reason")
-    console().print(table("Mailboxes", titles, rows))
+    print_table("Mailboxes", titles, rows)
 
 
 @click.command()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from keyservice.client import BoundCertificate, Explanation, Outcome, Subkey
-from letterlock.cli.service import console, day, moment, table
+from letterlock.cli.service import console, day, moment, print_table
 
 STATES = {
     Outcome.FOUND: "in use",
@@ -33,7 +33,7 @@ def print_explanation(explanation: Explanation) -> None:
 def print_subkeys(subkeys: Sequence[Subkey]) -> None:
     """Print encryption subkeys, and why some are not used."""
     rows = [(s.fingerprint, day(s.not_after), s.refused or "encrypted to") for s in subkeys]
-    console().print(table("Encryption subkeys", ("fingerprint", "until", "use"), rows))
+    print_table("Encryption subkeys", ("fingerprint", "until", "use"), rows)
 
 
 def _print_bindings(bindings: Sequence[BoundCertificate]) -> None:
@@ -51,7 +51,7 @@ def _print_bindings(bindings: Sequence[BoundCertificate]) -> None:
         for b in bindings
     ]
     bound = ("fingerprint", "state", "since", "level", "used", "ends", "vetted", "refused")
-    console().print(table("Certificates", bound, rows))
+    print_table("Certificates", bound, rows)
     for binding in bindings:
         if binding.state == "active":
             print_subkeys(binding.subkeys)
@@ -73,15 +73,13 @@ def _print_autocrypt(explanation: Explanation) -> None:
 
 
 def _print_history(explanation: Explanation) -> None:
-    out = console()
     asked = [(moment(i.at), i.source, i.result, i.detail, i.refused) for i in explanation.inquiries]
-    if asked:
-        out.print(table("Asked", ("at", "source", "answer", "detail", "refused"), asked))
+    print_table("Asked", ("at", "source", "answer", "detail", "refused"), asked)
     sightings = [
         (moment(s.at), s.source, str(s.level), "yes" if s.authenticated else "no", s.fingerprint)
         for s in explanation.evidence
     ]
     seen = ("seen", "source", "level", "authenticated", "fingerprint")
-    out.print(table("Evidence", seen, sightings))
+    print_table("Evidence", seen, sightings)
     events = [(moment(e.at), e.kind, e.fingerprint, e.reason, e.detail) for e in explanation.events]
-    out.print(table("Events", ("at", "kind", "fingerprint", "reason", "detail"), events))
+    print_table("Events", ("at", "kind", "fingerprint", "reason", "detail"), events)

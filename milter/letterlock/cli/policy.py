@@ -9,8 +9,8 @@ from letterlock.cli.service import (
     delay_note,
     key_service,
     print_json,
+    print_table,
     speaks_with_service,
-    table,
 )
 
 _NAMES = MailboxPolicy.__struct_fields__
@@ -72,7 +72,7 @@ def _print(view: PolicyView, as_json: bool) -> None:
         print_json(view)
         return
     rows = [(name, _text(view, name), view.sources[name].value) for name in _NAMES]
-    console().print(table(view.mailbox, ("setting", "value", "decided by"), rows))
+    print_table(view.mailbox, ("setting", "value", "decided by"), rows)
     if note := delay_note(view.effective_within):
         console().print(note)
 

@@ -27,6 +27,8 @@ SERVICE_DEFAULT = "unix:/run/letterlock/keyservice.sock"
 EXIT_REFUSED = 1
 """The key service said no; trying the same again is no use."""
 
+_FILE_COLUMNS = 160
+
 _Command = Callable[..., None]
 
 
@@ -90,8 +92,10 @@ def print_json(record: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(record)))
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Table:
-    """Return a table; cells are text, whatever they look like."""
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
+    """Print a table, if there is anything in it; cells are text, whatever they look like."""
+    if not rows:
+        return
     drawn = Table(
         title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD
     )
@@ -99,12 +103,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | None
         drawn.add_column(column, overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell or "") for cell in row))
-    return drawn
+    console().print(drawn)
 
 
 def console() -> Console:
     """Return where tables go. Made anew, so that it writes to the stdout of the moment."""
-    return Console(file=sys.stdout, markup=False, highlight=False)
+    # A file or a pipe has no width of its own, and fingerprints are long.
+    width = None if sys.stdout.isatty() else _FILE_COLUMNS
+    return Console(file=sys.stdout, markup=False, highlight=False, width=width)
 
 
 def day(seconds: int | None) -> str:
