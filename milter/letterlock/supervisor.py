@@ -77,11 +77,14 @@ class Supervisor:
                     "worker_died", worker=worker.process.pid, status=worker.process.returncode
                 )
         free = set(range(self._config.workers)) - {worker.slot for worker in self._workers}
-        if free and time.monotonic() >= self.not_before:
+        if time.monotonic() < self.not_before:
+            return
+        for slot in sorted(free):
             try:
-                self._workers.append(self._start(free.pop()))
+                self._workers.append(self._start(slot))
             except ConfigError:
                 self.not_before = time.monotonic() + _RESPAWN_SECONDS
+                return
 
     def _replace_all(self) -> None:
         try:

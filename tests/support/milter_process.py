@@ -199,8 +199,8 @@ class MilterProcess:
         assert self._session is not None
         if not self._session.members():
             raise AssertionError(f"the milter ended by itself:\n{self.log}")
-        # A connection that is closed at once can cost the next one its own in libmilter:
-        # what says that it is ready is not tried out.
+        # Not by a connection: a worker that was just killed holds the old socket until its
+        # last thread is gone, and a connection made to that is reset.
         if "letterlock" in self._program:
             return '"serving"' in self.log[said_before:]
         return greets(self.socket)
