@@ -49,6 +49,34 @@ class SpillSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold_octets: Annotated[int, msgspec.Meta(ge=65_536)] = 1_048_576
 
 
+class AuthenticationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is found out about mail that comes in, or taken from a filter before us."""
+
+    enabled: bool = True
+    trusted: tuple[str, ...] = ()
+    nameserver: str = ""
+    deadline_seconds: Positive = 10.0
+    spam_field: str = ""
+    unjudged_is_spam: bool = True
+    report: bool = True
+    report_queue: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+
+
+class SubmissionSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The other role: mail that our own users hand in. Without a socket there is none."""
+
+    socket: str = ""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
+    dkim_directory: str = "/etc/letterlock/dkim"
+    signature_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 0
+    lookup_seconds: Positive = 10.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is one."""
+        return bool(self.socket)
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of it."""
 
@@ -63,6 +91,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keyservice: KeyServiceSection = KeyServiceSection()
     redis: RedisSection = RedisSection()
     spill: SpillSection = SpillSection()
+    authentication: AuthenticationSection = AuthenticationSection()
+    submission: SubmissionSection = SubmissionSection()
 
     @property
     def name(self) -> str:
@@ -111,8 +141,16 @@ def _require_sound(config: Config) -> None:
         Marker(config.name, "0" * 40)
     except UnprintableField:
         raise ConfigError("authserv_id: letters, digits, dots, dashes and underscores") from None
-    kind, colon, rest = config.socket.partition(":")
+    _require_address(config.socket, "socket")
+    if config.submission.is_on:
+        _require_address(config.submission.socket, "submission.socket")
+    if config.authentication.nameserver:
+        host_and_port(config.authentication.nameserver, "authentication.nameserver")
+
+
+def _require_address(text: str, key: str) -> None:
+    kind, colon, rest = text.partition(":")
     if kind not in ("unix", "inet") or not colon or not rest:
-        raise ConfigError("socket: expected unix:PATH or inet:HOST:PORT")
+        raise ConfigError(f"{key}: expected unix:PATH or inet:HOST:PORT")
     if kind == "inet":
-        host_and_port(rest, "socket")
+        host_and_port(rest, key)
