@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from keyservice import log
 from keyservice.answers import Answers
 from keyservice.cache import AnswerCache, connect
+from keyservice.client_ca.serving import client_certificates
 from keyservice.config import Config, host_and_port, load, read_secret
 from keyservice.database import Database
 from keyservice.discovery import Discovery
@@ -34,8 +35,10 @@ from keyservice.replacement import DAY
 from keyservice.reports import Reports
 from keyservice.revetting import Revetting
 from keyservice.rulebook import Rulebook
+from keyservice.senders import Senders
 from keyservice.server import Parts, application
 from keyservice.settings import MailboxSettings
+from keyservice.submissions import Submissions
 from keyservice.vetting import Vetter
 
 _CONNECTIONS_MAX = 256
@@ -91,7 +94,22 @@ def _serve(config: Config, secret: bytes) -> None:
         intake = Intake(database, answers, Judge(strangers, metrics))
         peers = Peers(database, answers, discovery.discoverer, intake)
         reports = Reports(database, answers, intake, config.domains, metrics)
-        parts = Parts(answers, enrolments, settings, overview, peers, reports, discovery)
+        issued, client_cas = stack.enter_context(
+            client_certificates(config, database, metrics.observe_socketmap)
+        )
+        parts = Parts(
+            answers,
+            enrolments,
+            settings,
+            overview,
+            peers,
+            reports,
+            Senders(database, answers, settings),
+            Submissions(database, answers, settings, intake, metrics),
+            discovery,
+            client_certificates=issued,
+            client_cas=client_cas,
+        )
         _uvicorn(parts).run(sockets=sockets)
 
 

@@ -104,8 +104,8 @@ class Answers:
             self.settle(mailbox)
             stored = self._find(mailbox)
         if stored is None:
-            return Standing(policy.parse(domain.settings))
-        settings, _ = policy.resolve(domain.settings, stored.settings)
+            return Standing(policy.parse(domain.settings).mailbox)
+        (settings, _), _ = policy.resolve(domain.settings, stored.settings)
         return Standing(settings, stored.had_certificate, stored.certificate, stored.waits_until)
 
     def _find(self, mailbox: Mailbox) -> store.StoredMailbox | None:

@@ -65,6 +65,21 @@ def drop_waiting(connection: Connection, mailbox: Mailbox, now: int) -> None:
         _set_state(connection, mailbox_id, waiting, BindingState.DROPPED, now)
 
 
+def dropped_at(connection: Connection, mailbox: Mailbox, fingerprint: str) -> int | None:
+    """Return when a certificate stopped waiting for `mailbox` in vain; None: it did not."""
+    b, m = schema.binding, schema.mailbox
+    found: int | None = connection.scalar(
+        select(b.c.since)
+        .join(m, m.c.id == b.c.mailbox_id)
+        .where(
+            m.c.address == mailbox.key,
+            b.c.fingerprint == fingerprint,
+            b.c.state == BindingState.DROPPED.value,
+        )
+    )
+    return found
+
+
 def unbind(connection: Connection, mailbox: Mailbox, now: int) -> str | None:
     """Stop using the certificate of `mailbox`, and the one that waits to replace it.
 

@@ -65,6 +65,11 @@ def certification_opinion(
     return _opinion(issuer, signature, (certified, user_id), STRONG_HASHES)
 
 
+def self_signature_holds(primary: Packet, component: Packet, signature: Packet) -> bool:
+    """Whether `primary` made `signature` over a user ID or a subkey of its own."""
+    return _opinion(primary, signature, (primary, component), STRONG_HASHES) is Opinion.HOLDS
+
+
 def certification_revocation_holds(
     issuer: Packet, certified: Packet, user_id: Packet, signature: Packet
 ) -> bool:

@@ -16,9 +16,20 @@ from urllib.parse import quote
 
 import msgspec
 
+from keyservice.autocrypt import PreferEncrypt
 from keyservice.cache import AnswerCache, connect
 from keyservice.circuit import Circuit
+from keyservice.client_certificate_wire import (
+    ClientCA,
+    ClientCAs,
+    ClientCertificate,
+    ClientCertificateRequest,
+    ClientCertificateState,
+    IssuedClientCertificate,
+    RevokedClientCertificates,
+)
 from keyservice.held import HeldAnswers
+from keyservice.levels import Level
 from keyservice.mailbox import InvalidMailbox, Mailbox
 from keyservice.operator_client import OperatorClient, ServiceRefused, ServiceUnavailable
 from keyservice.operator_wire import (
@@ -35,7 +46,25 @@ from keyservice.operator_wire import (
 from keyservice.peer_client import PeerClient
 from keyservice.peer_wire import AutocryptView, PeerAnswer, PeerOutcome, Use
 from keyservice.record import BadRecord, require_current
-from keyservice.report_wire import Report, Reported, VerifiedSignature
+from keyservice.report_wire import (
+    ATTACHED_MAX,
+    ATTACHED_OCTETS_MAX,
+    FIELD_OCTETS_MAX,
+    FIELDS_MAX,
+    Report,
+    Reported,
+    VerifiedSignature,
+)
+from keyservice.sender_client import SenderClient
+from keyservice.sender_wire import (
+    SENDER_HELD_MAX,
+    Outgoing,
+    Sender,
+    SenderPolicy,
+    Submitted,
+    Taken,
+    Taking,
+)
 from keyservice.stale import StaleAnswers
 from keyservice.tracking import Tracking
 from keyservice.transport import DeadlinePassed, Endpoint, TransportError, exchange
@@ -50,10 +79,20 @@ from keyservice.wire import (
 )
 
 __all__ = [
+    "ATTACHED_MAX",
+    "ATTACHED_OCTETS_MAX",
+    "FIELDS_MAX",
+    "FIELD_OCTETS_MAX",
+    "SENDER_HELD_MAX",
     "Answer",
     "ArrivedEncrypted",
     "AutocryptView",
     "BoundCertificate",
+    "ClientCA",
+    "ClientCAs",
+    "ClientCertificate",
+    "ClientCertificateRequest",
+    "ClientCertificateState",
     "ClientConfig",
     "EncryptionSubkey",
     "EnrolledMailbox",
@@ -61,23 +100,34 @@ __all__ = [
     "Explanation",
     "HeaderPolicy",
     "InvalidMailbox",
+    "IssuedClientCertificate",
     "KeyServiceClient",
     "Layer",
+    "Level",
     "Mailbox",
     "MailboxPage",
     "MailboxPolicy",
     "OperatorClient",
     "Outcome",
+    "Outgoing",
     "PeerAnswer",
     "PeerClient",
     "PeerOutcome",
     "PolicySource",
     "PolicyView",
+    "PreferEncrypt",
     "Report",
     "Reported",
+    "RevokedClientCertificates",
+    "Sender",
+    "SenderClient",
+    "SenderPolicy",
     "ServiceRefused",
     "ServiceUnavailable",
     "Subkey",
+    "Submitted",
+    "Taken",
+    "Taking",
     "Use",
     "VerifiedSignature",
     "Withdrawal",

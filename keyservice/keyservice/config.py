@@ -10,10 +10,12 @@ from pathlib import Path
 import msgspec
 
 from keyservice import policy
+from keyservice.autocrypt import PreferEncrypt
 from keyservice.errors import BadSetting, ConfigError
 from keyservice.levels import METHODS, Level, Source
 from keyservice.mailbox import InvalidMailbox, Mailbox
 from keyservice.replacement import Mode
+from keyservice.sender_wire import Outgoing
 from keyservice.wire import ArrivedEncrypted, HeaderPolicy, WithoutCertificate
 
 SECRET_OCTETS_MIN = 32
@@ -23,6 +25,9 @@ _HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 """RFC 9110 §5.6.2, or nothing."""
+
+_CA_NAME = re.compile(r"[0-9A-Za-z]([0-9A-Za-z ._-]{0,43}[0-9A-Za-z.])?")
+"""With what follows it at most 64 octets (X.520 ub-common-name), which Postfix passes unchanged."""
 
 
 class RedisSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +45,12 @@ class DomainSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     arrived_encrypted: ArrivedEncrypted | None = None
     keep_outside: tuple[str, ...] | None = None
     mailer: str | None = None
+    outgoing: Outgoing | None = None
+    outgoing_level: Level | None = None
+    copy_to_self: bool | None = None
+    autocrypt: bool | None = None
+    prefer_encrypt: PreferEncrypt | None = None
+    autocrypt_enrols: bool | None = None
     published: bool = False
     """Whether the public listener shows its certificates; no part of the policy."""
 
@@ -94,6 +105,23 @@ class PublicSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return bool(self.socket or self.tcp)
 
 
+class ClientCASection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The authority for client certificates; without a passphrase nothing is issued."""
+
+    name: str = "Letterlock"
+    passphrase_file: str = ""
+    trusted_file: str = ""
+    months: int = 12
+
+
+class SocketmapSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where Postfix asks about client certificates; without a socket and a port nowhere."""
+
+    socket: str = ""
+    socket_group: str = ""
+    tcp: str = ""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of it."""
 
@@ -106,6 +134,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public: PublicSection = PublicSection()
     notices: NoticesSection = NoticesSection()
     discovery: DiscoverySection = DiscoverySection()
+    client_ca: ClientCASection = ClientCASection()
+    socketmap: SocketmapSection = SocketmapSection()
     domains: dict[str, DomainSection] = {}
 
 
@@ -158,6 +188,8 @@ def _require_sound(config: Config) -> None:
     _require_public(config.public)
     _require_notices(config.notices)
     _require_discovery(config.discovery)
+    _require_client_ca(config.client_ca)
+    _require_socketmap(config.socketmap)
     if not config.domains:
         raise ConfigError("domains: name at least one; mail for any other is stored as it is")
     for name, section in config.domains.items():
@@ -206,6 +238,24 @@ def _require_discovery(discovery: DiscoverySection) -> None:
         raise ConfigError("discovery.deadline: expected 0.5 to 30 seconds")
     if not 0 <= discovery.hold_days <= 90:
         raise ConfigError("discovery.hold_days: expected 0 to 90")
+
+
+def _require_client_ca(client_ca: ClientCASection) -> None:
+    if not _CA_NAME.fullmatch(client_ca.name):
+        raise ConfigError("client_ca.name: expected up to 45 letters, digits, blanks, . _ or -")
+    for key in ("passphrase_file", "trusted_file"):
+        path = getattr(client_ca, key)
+        if path and not path.startswith("/"):
+            raise ConfigError(f"client_ca.{key}: expected an absolute path")
+    if not 1 <= client_ca.months <= 36:
+        raise ConfigError("client_ca.months: expected 1 to 36")
+
+
+def _require_socketmap(socketmap: SocketmapSection) -> None:
+    if socketmap.socket and not socketmap.socket.startswith("/"):
+        raise ConfigError("socketmap.socket: expected an absolute path")
+    if socketmap.tcp:
+        host_and_port(socketmap.tcp, "socketmap.tcp")
 
 
 def _require_domain(name: str) -> None:

@@ -2,7 +2,8 @@
 
 Each sighting is stored and none is ever changed; what follows from them is worked out anew
 whenever it is needed, and does not depend on their order. A source's word lasts as long as
-it repeats it. The owner's and the operator's lasts until they say something else.
+it repeats it. The owner's and the operator's lasts until they say something else; that of the
+owner's mail program until it or they do, and against theirs it counts for nothing.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -15,7 +16,10 @@ from keyservice.revocation import Revocation, Strength
 SIGHTING_LASTS = 3 * 86_400
 """Seconds. Certificates are looked for daily; a day without an answer is forgiven."""
 
-STANDING = frozenset({Source.OWNER, Source.OPERATOR})
+DELIBERATE = frozenset({Source.OWNER, Source.OPERATOR})
+
+STANDING = DELIBERATE | {Source.SUBMISSION}
+"""Whose word lasts. About a mailbox of ours nobody else's counts."""
 
 Weight = tuple[int, int]
 """Level, and rank of the source inside the level."""
@@ -125,17 +129,25 @@ def candidates(
         _candidate(
             standing[fingerprint],
             background.get(fingerprint, Background()),
-            seen_since(fingerprint, seen, least, now),
+            seen_since(fingerprint, _audible(standing[fingerprint], seen), least, now),
         )
         for fingerprint in sorted(standing)
     )
 
 
+def _audible(own: Iterable[Sighting], seen: Iterable[Sighting]) -> list[Sighting]:
+    """Return the sightings that can speak for or against the certificate that `own` are of."""
+    is_deliberate = any(sighting.source in DELIBERATE for sighting in own)
+    # A mail program goes on sending the old certificate until somebody tells it.
+    return [s for s in seen if not (is_deliberate and s.source is Source.SUBMISSION)]
+
+
 def _stands(sighting: Sighting, seen: Iterable[Sighting], now: int) -> bool:
     if sighting.source not in STANDING:
         return now - sighting.seen_at <= SIGHTING_LASTS
+    takes_back = STANDING if sighting.source is Source.SUBMISSION else DELIBERATE
     return not any(
-        later.source in STANDING
+        later.source in takes_back
         and later.seen_at > sighting.seen_at
         and later.fingerprint != sighting.fingerprint
         for later in seen
@@ -161,7 +173,7 @@ def _candidate(
 
 def _is_retired(sightings: Iterable[Sighting], retired_at: int | None) -> bool:
     return retired_at is not None and not any(
-        s.source in STANDING and s.seen_at > retired_at for s in sightings
+        s.source in DELIBERATE and s.seen_at > retired_at for s in sightings
     )
 
 

@@ -101,7 +101,14 @@ class Intake:
         It says nothing of whose certificate that is. What is refused is as good as not shown.
         """
         with suppress(RejectedCertificate):
-            self._take_one(mailbox, None, octets)
+            self.merge(mailbox, octets)
+
+    def merge(self, mailbox: Mailbox, octets: bytes) -> None:
+        """Vet one certificate and store what holds of it; nobody is noted to have shown it.
+
+        Raises RejectedCertificate if it cannot be used for `mailbox`.
+        """
+        self._take_one(mailbox, None, octets)
 
     def _take_one(self, mailbox: Mailbox, shown: Shown | None, octets: bytes) -> str:
         components = _narrowed(self._judge.prescan(octets), mailbox)

@@ -13,7 +13,7 @@ from keyservice import schema
 from keyservice.certificate import Refusal
 from keyservice.evidence import STANDING, Sighting
 from keyservice.explanation import conflict, in_words
-from keyservice.levels import Level
+from keyservice.levels import Level, Source
 from keyservice.mailbox import Mailbox
 from keyservice.replacement import Decision
 from keyservice.schema import EventKind
@@ -62,6 +62,26 @@ def sighted(
         )
     )
     return at
+
+
+def shown_since(
+    connection: Connection, mailbox: Mailbox, source: Source, level: Level, since: float, limit: int
+) -> frozenset[str]:
+    """Return up to `limit` certificates that `source` showed for `mailbox` after `since`."""
+    e, m = schema.evidence, schema.mailbox
+    seen = (
+        select(e.c.fingerprint)
+        .distinct()
+        .join(m, m.c.id == e.c.mailbox_id)
+        .where(
+            m.c.address == mailbox.key,
+            e.c.source == source.value,
+            e.c.level == level.value,
+            e.c.seen_at > since,
+        )
+        .limit(limit)
+    )
+    return frozenset(connection.scalars(seen))
 
 
 def note(

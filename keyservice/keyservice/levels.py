@@ -38,6 +38,8 @@ class Source(Enum):
     HKP = "hkp"
     AUTOCRYPT = "autocrypt"
     ATTACHED = "attached"
+    SUBMISSION = "submission"
+    """The mail program of the owner, authenticated; he himself need not know."""
 
     @property
     def rank(self) -> int:
@@ -51,6 +53,7 @@ METHODS = (Source.WKD, Source.OPENPGPKEY, Source.NICKNYM, Source.VKS, Source.HKP
 _RANKS = {
     Source.OWNER: 9,
     Source.OPERATOR: 9,
+    Source.SUBMISSION: 9,
     Source.WKD: 8,
     Source.OPENPGPKEY: 7,
     Source.NICKNYM: 6,

@@ -1,6 +1,6 @@
 """Every metric of this daemon. Labels are closed sets; no address or domain is ever one."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -16,6 +16,8 @@ from keyservice.levels import METHODS
 from keyservice.methods import InquiryResult
 from keyservice.notice import NoticeResult
 from keyservice.report_wire import Refused
+from keyservice.sender_wire import Taking
+from keyservice.socketmap import Status
 from keyservice.wire import Outcome
 
 
@@ -45,8 +47,6 @@ class Metrics:
         self.notices = Counter(
             "keyservice_notices", "Mails to owners", ["result"], registry=registry
         )
-        for noticed in NoticeResult:
-            self.notices.labels(noticed.value)
         self.discoveries = Counter(
             "keyservice_discoveries", "Methods asked", ["method", "result"], registry=registry
         )
@@ -68,21 +68,34 @@ class Metrics:
         self.reports = Counter(
             "keyservice_reports", "Messages reported by milters", ["result"], registry=registry
         )
+        self.socketmap = Counter(
+            "keyservice_socketmap_lookups", "Lookups by Postfix", ["result"], registry=registry
+        )
+        _from_zero(self.socketmap, (status.value.lower() for status in Status))
+        self.submissions = Counter(
+            "keyservice_submissions",
+            "Certificates that owners' mail programs sent along, by what became of them",
+            ["result"],
+            registry=registry,
+        )
+        by_result = (
+            (self.notices, NoticeResult),
+            (self.proofs, Proof),
+            (self.reports, Refused),
+            (self.submissions, Taking),
+            (self.lookups, Outcome),
+            (self.cache, (CacheResult.WRITTEN, CacheResult.FORGOTTEN, CacheResult.FAILED)),
+        )
+        for counter, results in by_result:
+            for result in results:
+                counter.labels(result.value)
         for conflict in CONFLICTS:
             self.conflicts.labels(conflict)
         for method, became in product(METHODS, InquiryResult):
             self.discoveries.labels(method.value, became.value)
         for reason in (*Cause, *Forbidden):
             self.fetches.labels(reason.value)
-        for proof in Proof:
-            self.proofs.labels(proof.value)
-        for refused in Refused:
-            self.reports.labels(refused.value)
         self.reports.labels("noted")
-        for outcome in Outcome:
-            self.lookups.labels(outcome.value)
-        for result in (CacheResult.WRITTEN, CacheResult.FORGOTTEN, CacheResult.FAILED):
-            self.cache.labels(result.value)
         self.vettings.labels("usable", "")
         for reason in RefusalReason:
             self.vettings.labels("refused", reason.value)
@@ -91,9 +104,18 @@ class Metrics:
         """Count one attempt to tell an owner something."""
         self.notices.labels(result.value).inc()
 
+    def observe_socketmap(self, status: Status) -> None:
+        """Count one lookup by Postfix."""
+        self.socketmap.labels(status.value.lower()).inc()
+
     def observe_cache(self, result: CacheResult) -> None:
         """Count one access to Redis."""
         self.cache.labels(result.value).inc()
+
+
+def _from_zero(counter: Counter, labels: Iterable[str]) -> None:
+    for label in labels:
+        counter.labels(label)
 
 
 class CertificatesExpiring(Collector):

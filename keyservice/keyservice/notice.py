@@ -26,6 +26,10 @@ class NoticeKind(Enum):
     WITHDRAWN = "withdrawn"
     REFUSED = "refused"
     EXPIRING = "expiring"
+    CLIENT_ISSUED = "client_issued"
+    """Somebody can submit mail as this mailbox now."""
+
+    CLIENT_REVOKED = "client_revoked"
 
 
 class NoticeResult(Enum):
@@ -90,6 +94,10 @@ _IF_NOT_YOU = (
     "certificate can read what is encrypted to it."
 )
 
+_IF_NOT_YOUR_DEVICE = (
+    "If you did not ask for one, tell your provider at once: who has it can send mail in your name."
+)
+
 _NO_MAIL = (
     "Without a certificate, mail to you is not accepted: senders are told to try again, for some "
     "days, and then they get it back. None is delivered in the clear."
@@ -110,6 +118,10 @@ def _subject(notice: Notice) -> str:
             return "Your certificate cannot be used any more"
         case NoticeKind.EXPIRING:
             return f"Your certificate ends on {_day(notice.until)}"
+        case NoticeKind.CLIENT_ISSUED:
+            return "A client certificate for sending mail was issued for you"
+        case NoticeKind.CLIENT_REVOKED:
+            return "A client certificate of yours was revoked"
         case _:
             assert_never(notice.kind)
 
@@ -136,6 +148,12 @@ def _paragraphs(notice: Notice) -> list[str]:
             what = f"Mail to {address} is encrypted to"
             end = f"which ends on {_moment(notice.until)}. Extend it before, or make another one,"
             return [what, certificate, f"{end} and give it to your provider.", _NO_MAIL]
+        case NoticeKind.CLIENT_ISSUED:
+            what = f"Mail can be sent as {address}, {since}, with the client certificate"
+            return [what, _colons(notice.fingerprint), _IF_NOT_YOUR_DEVICE]
+        case NoticeKind.CLIENT_REVOKED:
+            what = f"No mail can be sent as {address}, {since}, with the client certificate"
+            return [what, _colons(notice.fingerprint)]
         case _:
             assert_never(notice.kind)
 
@@ -155,6 +173,12 @@ def _grouped(fingerprint: str | None) -> str:
     """Return a fingerprint as gpg prints it."""
     digits = (fingerprint or "").upper()
     return _INDENT + " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
+
+
+def _colons(fingerprint: str) -> str:
+    """Return a SHA-256 fingerprint as mail clients show it, in two lines."""
+    pairs = [fingerprint[at : at + 2].upper() for at in range(0, len(fingerprint), 2)]
+    return _INDENT + " ".join(":".join(pairs[at : at + 16]) for at in range(0, len(pairs), 16))
 
 
 def _wrapped(paragraph: str) -> str:

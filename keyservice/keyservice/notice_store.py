@@ -34,6 +34,9 @@ _KINDS = {
     EventKind.WITHDRAWN.value: NoticeKind.WITHDRAWN,
     EventKind.REFUSED.value: NoticeKind.REFUSED,
     EventKind.REVETTED.value: NoticeKind.REFUSED,
+    EventKind.CLIENT_ISSUED.value: NoticeKind.CLIENT_ISSUED,
+    EventKind.CLIENT_RENEWED.value: NoticeKind.CLIENT_ISSUED,
+    EventKind.CLIENT_REVOKED.value: NoticeKind.CLIENT_REVOKED,
 }
 
 

@@ -6,6 +6,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from keyservice.client_certificate_client import ClientCertificateCalls
 from keyservice.mailbox import Mailbox
 from keyservice.operator_wire import (
     BODY_OCTETS_MAX,
@@ -45,6 +46,11 @@ class OperatorClient:
     def __init__(self, service: str) -> None:
         """Use the key service at `service`. Raises ValueError if that is malformed."""
         self._endpoint = Endpoint.parse(service)
+
+    @property
+    def client_certificates(self) -> ClientCertificateCalls:
+        """What there is to ask about client certificates."""
+        return ClientCertificateCalls(self._call)
 
     def enrol(
         self, mailbox: Mailbox, certificate: bytes, confirmed: str | None = None

@@ -7,7 +7,10 @@ from enum import Enum
 
 import msgspec
 
+from keyservice.autocrypt import PreferEncrypt
+from keyservice.levels import Level
 from keyservice.peer_wire import AutocryptView
+from keyservice.sender_wire import Outgoing, Sender, SenderPolicy
 from keyservice.wire import (
     ArrivedEncrypted,
     HeaderPolicy,
@@ -161,8 +164,12 @@ class PolicyView(_Record, frozen=True):
 
     mailbox: str
     policy: MailboxPolicy
+    sender_policy: SenderPolicy
     sources: dict[str, PolicySource]
+    """By the names of settings of both."""
+
     effective_within: int = 0
+    """Seconds until no milter can still follow the old one."""
 
 
 class PolicyChange(_Record, frozen=True, omit_defaults=True):
@@ -173,6 +180,12 @@ class PolicyChange(_Record, frozen=True, omit_defaults=True):
     arrived_encrypted: ArrivedEncrypted | msgspec.UnsetType = msgspec.UNSET
     keep_outside: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     mailer: str | msgspec.UnsetType = msgspec.UNSET
+    outgoing: Outgoing | msgspec.UnsetType = msgspec.UNSET
+    outgoing_level: Level | msgspec.UnsetType = msgspec.UNSET
+    copy_to_self: bool | msgspec.UnsetType = msgspec.UNSET
+    autocrypt: bool | msgspec.UnsetType = msgspec.UNSET
+    prefer_encrypt: PreferEncrypt | msgspec.UnsetType = msgspec.UNSET
+    autocrypt_enrols: bool | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def settings(self) -> dict[str, object]:
@@ -193,6 +206,9 @@ class Explanation(_Record, frozen=True):
     """None: not ours."""
 
     policy_sources: dict[str, PolicySource]
+    sender: Sender | None
+    """What the milter is told about mail from it; None: not ours."""
+
     decisions: tuple[str, ...]
     """In words: what is done with each certificate that somebody's word stands for now."""
 

@@ -12,6 +12,7 @@ from keyservice.explanation import in_words
 from keyservice.mailbox import Mailbox
 from keyservice.operator_wire import EnrolledMailbox, Explanation, MailboxPage
 from keyservice.peers import outcome_of
+from keyservice.senders import Senders
 from keyservice.settings import MailboxSettings
 from keyservice.settling import weigh
 from keyservice.wire import MailboxPolicy, Outcome
@@ -41,6 +42,7 @@ class Overview:
         self._database = database
         self._answers = answers
         self._settings = settings
+        self._senders = Senders(database, answers, settings, clock)
         self._clock = clock
 
     def page(self, after: str, limit: int, expiring: int | None = None) -> MailboxPage:
@@ -60,6 +62,7 @@ class Overview:
         """Return everything that is known about `mailbox`, ours or not."""
         rules, now = self._answers.rules(mailbox), self._clock()
         view = self._settings.show(mailbox) if rules.is_ours else None
+        sender = self._senders.sender(mailbox) if rules.is_ours else None
         answer = self._answers.decide(mailbox)
         with self._database.reading() as connection:
             known = dossier.read(connection, mailbox, rules, now)
@@ -73,6 +76,7 @@ class Overview:
                 reason=answer.reason if rules.is_ours else why,
                 policy=view.policy if view else None,
                 policy_sources=view.sources if view else {},
+                sender=sender,
                 decisions=tuple(map(in_words, weigh(known, rules, now).decisions)),
                 bindings=report.bindings(connection, mailbox),
                 inquiries=report.inquired(told),

@@ -33,6 +33,9 @@ class PeerOutcome(Enum):
     UNAVAILABLE = "unavailable"
     """Nobody knows, and not all could be asked: trying again may help."""
 
+    UNREACHABLE = "unreachable"
+    """The key service did not say before the deadline. Made by the client, never sent: defer."""
+
 
 class AutocryptView(_Record, frozen=True):
     """What Autocrypt Level 1 recommends for mail to this one peer, by its own rules."""

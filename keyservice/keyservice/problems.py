@@ -1,6 +1,7 @@
 """Errors as replies: typed JSON, and no text that we did not write."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Request, Response
@@ -35,8 +36,13 @@ def _on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Proble
     names = {404: "no_such_path", 405: "no_such_method", 413: "too_large"}
     reason = error.detail
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
-        reason = "; ".join(str(extra.get("message", "")) for extra in error.extra) or reason
+        reason = "; ".join(map(_what_is_wrong, error.extra)) or reason
     return _problem(error.status_code, names.get(error.status_code, "bad_request"), reason)
+
+
+def _what_is_wrong(extra: Mapping[str, object]) -> str:
+    message, key = str(extra.get("message", "")), extra.get("key")
+    return f"{key}: {message}" if key else message
 
 
 def _on_exception(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:

@@ -17,7 +17,7 @@ from itertools import islice
 from keyservice import openpgp, packets
 from keyservice.keymaterial import Algorithm, algorithm
 from keyservice.packets import Component, Packet, fingerprint, serialise
-from keyservice.signature import CERTIFICATIONS, Kind, MalformedSignature, SubpacketType, read
+from keyservice.signature import CERTIFICATIONS, Kind, MalformedSignature, as_made, read
 
 _DIRECT_KEY, _SUBKEY_BINDING, _SUBKEY_REVOCATION = 0x1F, 0x18, 0x28
 """Signature Type IDs (RFC 9580 §5.2.1)."""
@@ -46,7 +46,7 @@ def publishable(octets: bytes) -> bytes:
     kept = (_signed(bare, *revocations, *direct), *user_ids, *subkeys)
     maker = bytes.fromhex(fingerprint(primary.packet))
     return serialise(
-        tuple(_signed(c, *(_as_made(packet, maker) for packet in c.signatures)) for c in kept)
+        tuple(_signed(c, *(as_made(packet, maker) for packet in c.signatures)) for c in kept)
     )
 
 
@@ -103,31 +103,6 @@ def _of_kind(component: Component, kinds: Iterable[int]) -> list[Packet]:
         if signature.kind in kinds and made_at is not None:
             found.append((made_at, packet))
     return [packet for _, packet in sorted(found, key=lambda one: one[0])]
-
-
-def _as_made(packet: Packet, maker: bytes) -> Packet:
-    """Return a signature that holds without what the primary key `maker` did not sign.
-
-    Anybody can write into the unhashed subpackets. Only who made it may be said there.
-    """
-    signature = read(packet)
-    # RFC 9580 §5.5.4: the end of a version 4 fingerprint, the start of a version 6 one.
-    key_id, version = (maker[-8:], 4) if len(maker) == 20 else (maker[:8], 6)
-    issuers = {
-        SubpacketType.ISSUER_KEY_ID: key_id,
-        SubpacketType.ISSUER_FINGERPRINT: bytes([version]) + maker,
-    }
-    unhashed = {(subpacket.number, subpacket.body) for subpacket in signature.unhashed}
-    hints = b"".join(
-        bytes([1 + len(body), number]) + body
-        for number, body in issuers.items()
-        if (number, body) in unhashed
-    )
-    count = 2 if signature.version == 4 else 4
-    salt = bytes([len(signature.salt)]) + signature.salt if signature.version == 6 else b""
-    area = len(hints).to_bytes(count, "big") + hints
-    body = signature.signed + area + signature.digest_start + salt + signature.material
-    return Packet(packet.tag, body)
 
 
 def _is_bound(primary: Component) -> bool:

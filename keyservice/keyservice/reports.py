@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from keyservice import autocrypt_store, ledger, schema
 from keyservice.answers import Answers
@@ -67,21 +67,11 @@ class Reports:
         return bool(self._intake.take(mailbox, shown).fingerprints)
 
     def _is_flood(self, mailbox: Mailbox, sighting: Sighting) -> bool:
-        e, m = schema.evidence, schema.mailbox
-        seen = (
-            select(e.c.fingerprint)
-            .distinct()
-            .join(m, m.c.id == e.c.mailbox_id)
-            .where(
-                m.c.address == mailbox.key,
-                e.c.source == sighting.source.value,
-                e.c.level == sighting.level.value,
-                e.c.seen_at > self._clock() - SIGHTING_LASTS,
-            )
-            .limit(STRANGERS_MAX)
-        )
+        since = self._clock() - SIGHTING_LASTS
         with self._database.reading() as connection:
-            known = set(connection.scalars(seen))
+            known = ledger.shown_since(
+                connection, mailbox, sighting.source, sighting.level, since, STRANGERS_MAX
+            )
         is_known = autocrypt_store.fingerprint_of(sighting.octets) in known
         return len(known) >= STRANGERS_MAX and not is_known
 

@@ -8,6 +8,7 @@ several mailboxes and devices fits above `mailbox` and beside `certificate`.
 from enum import Enum
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ForeignKey,
@@ -55,6 +56,9 @@ class EventKind(Enum):
     POLICY_UNSET = "policy_unset"
     WAITING = "waiting"
     CONFLICT = "conflict"
+    CLIENT_ISSUED = "client_issued"
+    CLIENT_RENEWED = "client_renewed"
+    CLIENT_REVOKED = "client_revoked"
 
 
 def _wkd_name(context: DefaultExecutionContext) -> str:
@@ -223,4 +227,36 @@ notice = Table(
     # Each is sent once. Nulls differ from each other, in SQLite and in PostgreSQL.
     UniqueConstraint("event_id"),
     UniqueConstraint("mailbox_id", "fingerprint", "not_after", "days"),
+)
+
+# The certification authorities for X.509 client certificates; the newest one issues.
+client_ca = Table(
+    "client_ca",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # The common name of its subject, by which Postfix tells a milter who issued.
+    Column("name", String(64), nullable=False),
+    Column("certificate", LargeBinary, nullable=False),
+    # PKCS#8, encrypted. Gone when the authority is retired.
+    Column("private_key", LargeBinary),
+    Column("not_after", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("retired_at", BigInteger),
+    UniqueConstraint("name"),
+)
+
+client_certificate = Table(
+    "client_certificate",
+    metadata,
+    # SHA-256 over the DER form, as Postfix asks for it, in lower case without colons.
+    Column("fingerprint", String(64), primary_key=True),
+    Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False, index=True),
+    Column("ca_id", ForeignKey("client_ca.id"), nullable=False),
+    # SHA-256 over the SubjectPublicKeyInfo: a key that was revoked must not come back.
+    Column("public_key", String(64), nullable=False, index=True),
+    Column("certificate", LargeBinary, nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
 )

@@ -5,12 +5,17 @@ msgspec: octets are base64, times are whole seconds since 1970 (UTC).
 """
 
 from enum import Enum
+from typing import Annotated
 
 import msgspec
 
-from keyservice.autocrypt import PreferEncrypt
+from keyservice.autocrypt import Fault, PreferEncrypt
 from keyservice.levels import Level
+from keyservice.report_wire import FIELD_OCTETS_MAX, FIELDS_MAX
 from keyservice.wire import EncryptionSubkey
+
+SENDER_HELD_MAX = 5
+"""Seconds for which a milter may hold a `Sender`: what was revoked lives no longer than that."""
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,3 +80,67 @@ class Sender(_Record, frozen=True):
     cannot be made small enough."""
 
     issued_at: int = 0
+
+
+class Submitted(_Record, frozen=True):
+    """What a message says of its sender's own certificate. He was authenticated as its owner.
+
+    Facts that the milter established itself, as in `report_wire.Report`.
+    """
+
+    from_fields: int
+    """How many From fields the header section has, as its client wrote it."""
+
+    from_addresses: Annotated[tuple[str, ...], msgspec.Meta(max_length=FIELDS_MAX)]
+    """The addr-specs in them."""
+
+    received_at: int
+    date: int | None = None
+    """The Date field; None when it is missing or cannot be read."""
+
+    autocrypt_fields: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(max_length=FIELD_OCTETS_MAX)], ...],
+        msgspec.Meta(max_length=FIELDS_MAX),
+    ] = ()
+    """Bodies of all Autocrypt fields that the client wrote, folded as they came."""
+
+
+class Taking(Enum):
+    """What became of the certificate in a submitted message. Also the metric label."""
+
+    DISABLED = "disabled"
+    """The policy of the mailbox does not let its client enrol anything."""
+
+    INVALID = "invalid"
+    """There is no valid Autocrypt field, or not one that counts."""
+
+    UNCHANGED = "unchanged"
+    """It is in use, or waits, and nothing about it is new."""
+
+    UPDATED = "updated"
+    """It is in use, or waits, and what is new about it was merged."""
+
+    ENROLLED = "enrolled"
+    """It is in use from now on."""
+
+    WAITS = "waits"
+    """It replaces the one in use at `waits_until`, unless something happens before."""
+
+    OUTWEIGHED = "outweighed"
+    """Something else that was said of this mailbox counts for more."""
+
+    REFUSED = "refused"
+    """It must not be used."""
+
+
+class Taken(_Record, frozen=True):
+    """The reply to `Submitted`. Nothing in it is for the client."""
+
+    taking: Taking
+    fingerprint: str | None = None
+    waits_until: int | None = None
+    reason: str | None = None
+    """One sentence, for people."""
+
+    faults: tuple[Fault, ...] = ()
+    """Why single Autocrypt fields do not count."""

@@ -18,6 +18,9 @@ from litestar.params import Parameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from keyservice.answers import Answers
+from keyservice.client_ca import routes as client_ca
+from keyservice.client_ca.authorities import Authorities
+from keyservice.client_ca.certificates import ClientCertificates
 from keyservice.discovery import Discovery
 from keyservice.enrolment import Enrolments
 from keyservice.mailbox import Mailbox
@@ -37,11 +40,15 @@ from keyservice.peers import Peers
 from keyservice.problems import EXCEPTION_HANDLERS
 from keyservice.report_wire import REPORT_OCTETS_MAX, Report, Reported
 from keyservice.reports import Reports
+from keyservice.sender_wire import Sender, Submitted, Taken
+from keyservice.senders import Senders
 from keyservice.settings import MailboxSettings
+from keyservice.submissions import Submissions
 from keyservice.wire import Answer
 
 _MAILBOX = "/v1/mailboxes/{mailbox:str}"
 _PEER = "/v1/peers/{mailbox:str}"
+_SENDER = "/v1/senders/{mailbox:str}"
 _Days = Annotated[int | None, Parameter(ge=1, le=EXPIRING_MAX)]
 _Fingerprint = Annotated[str | None, Parameter(pattern="^([0-9a-f]{40}|[0-9a-f]{64})$")]
 _Limit = Annotated[int, Parameter(ge=1, le=PAGE_MAX)]
@@ -144,6 +151,23 @@ def report(reports: Reports, data: Report) -> Reported:
     return reports.take(data)
 
 
+@get(_SENDER, sync_to_thread=True)
+def sender(senders: Senders, mailbox: str) -> Sender:
+    """Say what mail from a mailbox is treated by."""
+    return senders.sender(_parse(mailbox))
+
+
+@post(
+    f"{_SENDER}/autocrypt",
+    status_code=200,
+    request_max_body_size=REPORT_OCTETS_MAX,
+    sync_to_thread=True,
+)
+def submitted(submissions: Submissions, mailbox: str, data: Submitted) -> Taken:
+    """Note what the mail program of a mailbox's owner, authenticated, says of its certificate."""
+    return submissions.take(_parse(mailbox), data)
+
+
 @get("/health", sync_to_thread=True)
 def health(overview: Overview) -> dict[str, str]:
     """Answer if the database can be read."""
@@ -159,6 +183,7 @@ _PROBLEMS = {
         413: "The body is too large",
         422: "Understood, and refused",
         500: "The key service failed",
+        503: "Understood, and not possible at the moment",
     }.items()
 }
 """Litestar would document errors of its own making instead."""
@@ -173,7 +198,11 @@ class Parts(NamedTuple):
     overview: Overview
     peers: Peers
     reports: Reports
+    senders: Senders
+    submissions: Submissions
     discovery: Discovery
+    client_certificates: ClientCertificates
+    client_cas: Authorities
 
 
 def application(parts: Parts) -> ASGIApp:
@@ -192,7 +221,10 @@ def application(parts: Parts) -> ASGIApp:
             discover,
             use,
             report,
+            sender,
+            submitted,
             health,
+            *client_ca.HANDLERS,
         ],
         dependencies={
             "answers": Provide(lambda: parts.answers, sync_to_thread=False),
@@ -201,6 +233,10 @@ def application(parts: Parts) -> ASGIApp:
             "overview": Provide(lambda: parts.overview, sync_to_thread=False),
             "peers": Provide(lambda: parts.peers, sync_to_thread=False),
             "reports": Provide(lambda: parts.reports, sync_to_thread=False),
+            "senders": Provide(lambda: parts.senders, sync_to_thread=False),
+            "submissions": Provide(lambda: parts.submissions, sync_to_thread=False),
+            "client_certificates": Provide(lambda: parts.client_certificates, sync_to_thread=False),
+            "client_cas": Provide(lambda: parts.client_cas, sync_to_thread=False),
         },
         lifespan=[parts.discovery.proving],
         exception_handlers=EXCEPTION_HANDLERS,

@@ -2,15 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from keyservice import ledger, policy, store
 from keyservice.answers import Answers
 from keyservice.database import Database
-from keyservice.errors import BadSetting
 from keyservice.mailbox import Mailbox
 from keyservice.operator_wire import PolicyView
 from keyservice.schema import EventKind
+from keyservice.sender_wire import SENDER_HELD_MAX, SenderPolicy
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,11 @@ class MailboxSettings:
             stored = store.find(connection, mailbox)
         in_force, sources = policy.resolve(domain.settings, stored.settings if stored else {})
         return PolicyView(
-            mailbox=mailbox.key, policy=in_force, sources=sources, effective_within=effective_within
+            mailbox=mailbox.key,
+            policy=in_force.mailbox,
+            sender_policy=in_force.sender,
+            sources=sources,
+            effective_within=effective_within,
         )
 
     def set(self, mailbox: Mailbox, settings: Mapping[str, object]) -> PolicyView:
@@ -46,16 +50,19 @@ class MailboxSettings:
                 ledger.set_setting(connection, mailbox, name, value, now)
                 ledger.note(connection, mailbox, EventKind.POLICY_SET, now, detail=name)
         log.info("policy_set", extra={"mailbox": mailbox.key, "settings": sorted(settings)})
-        return self.show(mailbox, self._answers.changed(mailbox))
+        return self.show(mailbox, self._changed(mailbox, settings))
 
     def unset(self, mailbox: Mailbox, name: str) -> PolicyView:
         """Let the domain decide `name` again. Raises BadSetting, OutsideDomain."""
         self._answers.require_ours(mailbox)
-        if name not in policy.SETTINGS:
-            raise BadSetting("there is no such setting")
+        policy.require_settings(name)
         now = int(self._clock())
         with self._database.writing() as connection:
             ledger.unset_setting(connection, mailbox, name)
             ledger.note(connection, mailbox, EventKind.POLICY_UNSET, now, detail=name)
         log.info("policy_unset", extra={"mailbox": mailbox.key, "settings": [name]})
-        return self.show(mailbox, self._answers.changed(mailbox))
+        return self.show(mailbox, self._changed(mailbox, [name]))
+
+    def _changed(self, mailbox: Mailbox, names: Iterable[str]) -> int:
+        is_about_sending = not set(names).isdisjoint(SenderPolicy.__struct_fields__)
+        return max(self._answers.changed(mailbox), SENDER_HELD_MAX if is_about_sending else 0)

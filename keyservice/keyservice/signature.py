@@ -136,6 +136,32 @@ def read(packet: Packet) -> Signature:
     return signature
 
 
+def as_made(packet: Packet, maker: bytes) -> Packet:
+    """Return a signature that holds without what the primary key `maker` did not sign.
+
+    Anybody can write into the unhashed subpackets. Only who made it may be said there.
+    Raises MalformedSignature.
+    """
+    signature = read(packet)
+    # RFC 9580 §5.5.4: the end of a version 4 fingerprint, the start of a version 6 one.
+    key_id, version = (maker[-8:], 4) if len(maker) == 20 else (maker[:8], 6)
+    issuers = {
+        SubpacketType.ISSUER_KEY_ID: key_id,
+        SubpacketType.ISSUER_FINGERPRINT: bytes([version]) + maker,
+    }
+    unhashed = {(subpacket.number, subpacket.body) for subpacket in signature.unhashed}
+    hints = b"".join(
+        bytes([1 + len(body), number]) + body
+        for number, body in issuers.items()
+        if (number, body) in unhashed
+    )
+    count = 2 if signature.version == 4 else 4
+    salt = bytes([len(signature.salt)]) + signature.salt if signature.version == 6 else b""
+    area = len(hints).to_bytes(count, "big") + hints
+    body = signature.signed + area + signature.digest_start + salt + signature.material
+    return Packet(packet.tag, body)
+
+
 class Fields:
     """The fields of a packet, taken from its front. Raises MalformedSignature at its end."""
 

@@ -9,9 +9,13 @@ import http.client
 import io
 import socket
 import time
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import msgspec
 
 REPLY_OCTETS_MAX = 1_048_576
+
+_Record = TypeVar("_Record", bound=msgspec.Struct)
 
 
 class TransportError(Exception):
@@ -75,6 +79,25 @@ def exchange(
     except OSError as error:
         raise TransportError(error.strerror or type(error).__name__) from None
     return _parse(octets)
+
+
+def ask(
+    endpoint: Endpoint,
+    method: str,
+    target: str,
+    record: type[_Record],
+    body: bytes = b"",
+    *,
+    deadline: float,
+) -> _Record:
+    """Return the record that one request is answered with; else as `exchange`."""
+    reply = exchange(endpoint, method, target, body, deadline=deadline)
+    if reply.status != 200:
+        raise TransportError(f"status {reply.status}")
+    try:
+        return msgspec.json.decode(reply.body, type=record)
+    except msgspec.MsgspecError:
+        raise TransportError("answer not understood") from None
 
 
 def _send_and_receive(peer: socket.socket, request: bytes, until: float) -> bytes:

@@ -6,7 +6,7 @@ recipient_delimiter and propagate_unmatched_extensions.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,10 @@ EXPANSION_MAX = 1000
 _NEVER_SPLIT = frozenset({"postmaster", "mailer-daemon", "double-bounce"})
 _ITEM = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,\s"])+')
 """Postfix takes blanks between addresses for commas."""
+
+
+class Unresolvable(TablesUnavailable):
+    """The tables were asked, and lead to no mailboxes, or to some that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +62,47 @@ class FinalRecipient:
 def final_recipients(forward_path: str, tables: Tables) -> tuple[FinalRecipient, ...]:
     """Return the final recipients behind `forward_path`, each address once, in order.
 
-    Raises MailboxMalformed for an address that is not a mailbox, TablesUnavailable where
-    the tables do not answer or lead nowhere.
+    Raises MailboxMalformed for an address that is not a mailbox, Unresolvable where the
+    tables lead nowhere, TablesUnavailable where they do not answer.
     """
     # Line ends would ask the tables something else than was meant.
     if not forward_path.isprintable():
         raise MailboxMalformed("forbidden character")
     finals: dict[str, FinalRecipient] = {}
     seen: set[str] = set()
-    pending = [_with_domain(forward_path, tables.rules)]
+    pending = [with_domain(forward_path, tables.rules)]
     while pending:
         address = pending.pop(0)
         if address.lower() in seen:
             continue
         seen.add(address.lower())
-        _require_no_route(address)
+        if has_route(address):
+            raise MailboxMalformed("route in the local part")
         if len(seen) > EXPANSION_MAX:
-            raise TablesUnavailable("alias expansion exceeds its limit")
+            raise Unresolvable("alias expansion exceeds its limit")
         targets = _expand_once(address, tables)
         if address.lower() in [target.lower() for target in targets]:
             finals[address.lower()] = _final(address, tables.rules)
         pending = [t for t in targets if t.lower() != address.lower()] + pending
     if not finals:
-        raise TablesUnavailable("alias expansion leads nowhere")
+        raise Unresolvable("alias expansion leads nowhere")
     return tuple(finals.values())
 
 
-def _require_no_route(address: str) -> None:
-    # trivial-rewrite(8) makes another address of `user%domain` and `domain!user`
-    # (allow_percent_hack, swap_bangpath), whose mailbox nobody would have looked up.
+def has_route(address: str) -> bool:
+    """Whether trivial-rewrite(8) makes another address of it, which nobody would look up.
+
+    `user%domain` and `domain!user`: postconf(5), allow_percent_hack, swap_bangpath.
+    """
     local_part = address.rpartition("@")[0]
-    if "%" in local_part or "!" in local_part:
-        raise MailboxMalformed("route in the local part")
+    return "%" in local_part or "!" in local_part
+
+
+def with_domain(address: str, rules: Rules) -> str:
+    """Return the address as Postfix completes it: myorigin where it has no domain."""
+    complete = address if "@" in address else f"{address}@{rules.origin}"
+    # trivial-rewrite(8) takes the dot away before any table is asked.
+    return complete.removesuffix(".")
 
 
 def split_extension(local_part: str, delimiters: str) -> tuple[str, str]:
@@ -107,11 +120,26 @@ def split_extension(local_part: str, delimiters: str) -> tuple[str, str]:
     return local_part[:at], local_part[at:]
 
 
+def search_keys(address: str, rules: Rules, *, is_local: bool) -> list[str]:
+    """Return what Postfix looks up for a complete address, in its order.
+
+    virtual(5), "TABLE SEARCH ORDER"; postconf(5), smtpd_sender_login_maps. `is_local`: whether
+    mydestination has the domain.
+    """
+    local_part, _, domain = address.rpartition("@")
+    base, extension = split_extension(local_part, rules.delimiters)
+    local_parts = [local_part, base] if extension else [local_part]
+    keys = [f"{each}@{domain}" for each in local_parts]
+    if is_local or domain.lower() == rules.origin.lower():
+        keys += local_parts
+    return [*keys, f"@{domain}"]
+
+
 def _expand_once(address: str, tables: Tables) -> list[str]:
     local_part, _, domain = address.rpartition("@")
     base, extension = split_extension(local_part, tables.rules.delimiters)
     is_local = tables.is_local(domain)
-    value = tables.virtual(list(_virtual_keys(address, base, extension, is_local=is_local)))
+    value = tables.virtual(search_keys(address, tables.rules, is_local=is_local))
     if value is not None:
         # An extension lives on in the result only where the bare address matched;
         # asking for the complete one again costs a lookup in a rare case.
@@ -126,24 +154,11 @@ def _expand_once(address: str, tables: Tables) -> list[str]:
     return [address]
 
 
-def _virtual_keys(address: str, base: str, extension: str, *, is_local: bool) -> Iterator[str]:
-    """The order of virtual(5), "TABLE SEARCH ORDER"."""
-    local_part, _, domain = address.rpartition("@")
-    yield address
-    if extension:
-        yield f"{base}@{domain}"
-    if is_local:
-        yield local_part
-        if extension:
-            yield base
-    yield f"@{domain}"
-
-
 def _virtual_target(target: str, local_part: str, extension: str, rules: Rules) -> str:
     if target.startswith("@"):
         # virtual(5): the result becomes the same user in other.domain.
         return f"{local_part}{target}"
-    found_local, _, found_domain = _with_domain(target, rules).rpartition("@")
+    found_local, _, found_domain = with_domain(target, rules).rpartition("@")
     return f"{found_local}{extension}@{found_domain}"
 
 
@@ -151,23 +166,17 @@ def _local_targets(address: str, value: str, rules: Rules) -> list[str]:
     targets = _items(value)
     others = [t for t in targets if not t or t.startswith(("|", "/", ":"))]
     if not others:
-        return [_with_domain(t.removeprefix("\\"), rules) for t in targets]
+        return [with_domain(t.removeprefix("\\"), rules) for t in targets]
     # Where commands and files are all there is, the alias itself is the mailbox, and its
     # certificate or its policy decides. With mailboxes beside them, or in an include list,
     # local(8) would hand out the alias' mail to people that nobody looked up (aliases(5)).
     if others != targets or any(t.startswith(":") for t in targets):
-        raise TablesUnavailable("alias of local(8) with members that cannot be told")
+        raise Unresolvable("alias of local(8) with members that cannot be told")
     return [address]
 
 
 def _items(value: str) -> list[str]:
     return [item.strip().strip('"').strip("<>") for item in _ITEM.findall(value) if item.strip()]
-
-
-def _with_domain(address: str, rules: Rules) -> str:
-    complete = address if "@" in address else f"{address}@{rules.origin}"
-    # trivial-rewrite(8) takes the dot away before any table is asked.
-    return complete.removesuffix(".")
 
 
 def _final(address: str, rules: Rules) -> FinalRecipient:

@@ -5,26 +5,74 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from time import time
+from typing import NamedTuple, assert_never
 
 import redis
 from prometheus_client import Counter, Histogram
 
-from keyservice.client import ClientConfig, KeyServiceClient, Layer, Outcome, connect
+from keyservice.client import (
+    ClientConfig,
+    KeyServiceClient,
+    Layer,
+    Outcome,
+    PeerClient,
+    SenderClient,
+    connect,
+)
 from letterlock import metrics
+from letterlock.aftermath import Aftermath
+from letterlock.authentication import Authenticator
+from letterlock.behind import Behind, ReportResult
+from letterlock.callbacks import Curiosity
 from letterlock.ciphertext import Spill
 from letterlock.config import Config, host_and_port, read_secret
+from letterlock.dkim.keys import KeyDirectory
+from letterlock.dns import Resolver as DnsResolver
 from letterlock.errors import ConfigError
 from letterlock.gateway import Effects, Gateway
+from letterlock.inbound import Inbound, Vouching
 from letterlock.postfix_tables import PostfixTables, Resolver
 from letterlock.reentry import ReentryPort
+from letterlock.reporter import Reporter
+from letterlock.roles import Role
+from letterlock.submission import Submission, Submitting
 
 IDLE_SECONDS = 7210
 """How long libmilter waits for Postfix: longer than any of Postfix's own timeouts."""
 
 
-def gateway(config: Config) -> Gateway:
-    """Return the gateway that `config` describes. Raises ConfigError, TablesUnavailable."""
+class Assembled(NamedTuple):
+    """What a worker serves with."""
+
+    gateway: Gateway
+    curiosity: Curiosity
+    behind: Behind
+
+
+def assemble(config: Config, role: Role) -> Assembled:
+    """Return what `config` describes for `role`. Raises ConfigError, TablesUnavailable."""
     secret = read_secret(config.redis.secret_file)
+    tables = Resolver(PostfixTables(config.postfix.config_directory))
+    behind = Behind(config.authentication.report_queue, _observe_report)
+    try:
+        effects = _effects(config, secret, tables)
+        match role:
+            case Role.INBOUND:
+                vouching = _vouching(config, behind)
+                gateway: Gateway = Inbound(effects, config.name, secret, _spill(config), vouching)
+                curiosity = Curiosity.WHENCE if vouching else Curiosity.NOTHING
+            case Role.SUBMISSION:
+                submitting = _submitting(config, tables, behind)
+                gateway = Submission(effects, config.name, secret, _spill(config), submitting)
+                curiosity = Curiosity.WHO
+            case _:
+                assert_never(role)
+    except ValueError as error:
+        raise ConfigError(f"redis.url or keyservice.socket: {error}") from None
+    return Assembled(gateway, curiosity, behind)
+
+
+def _effects(config: Config, secret: bytes, tables: Resolver) -> Effects:
     client = ClientConfig(
         service=config.keyservice.socket,
         redis_url=config.redis.url,
@@ -33,19 +81,42 @@ def gateway(config: Config) -> Gateway:
         deadline=config.keyservice.deadline_seconds,
         stale_for=config.keyservice.stale_seconds,
     )
-    tables = PostfixTables(config.postfix.config_directory)
-    try:
-        effects = Effects(
-            resolve=Resolver(tables).resolve,
-            lookup=KeyServiceClient(client, observe=_observe).lookup,
-            reentry=ReentryPort(*host_and_port(config.postfix.reentry, "postfix.reentry")),
-            markers=RedisStore(connect(config.redis.url)),
-            clock=time,
-            random=os.urandom,
-        )
-    except ValueError as error:
-        raise ConfigError(f"redis.url or keyservice.socket: {error}") from None
-    return Gateway(effects, config.name, secret, _spill(config))
+    return Effects(
+        resolve=tables.resolve,
+        lookup=KeyServiceClient(client, observe=_observe).lookup,
+        reentry=ReentryPort(*host_and_port(config.postfix.reentry, "postfix.reentry")),
+        markers=RedisStore(connect(config.redis.url)),
+        clock=time,
+        random=os.urandom,
+    )
+
+
+def _vouching(config: Config, behind: Behind) -> Vouching | None:
+    section = config.authentication
+    if not section.enabled:
+        return None
+    authenticator = Authenticator(config.name, section, DnsResolver(section.nameserver), time)
+    if not section.report:
+        return Vouching(authenticator)
+    return Vouching(authenticator, Reporter(PeerClient(config.keyservice.socket), behind))
+
+
+def _submitting(config: Config, tables: Resolver, behind: Behind) -> Submitting:
+    section = config.submission
+    peers = PeerClient(config.keyservice.socket)
+    senders = SenderClient(config.keyservice.socket, config.keyservice.deadline_seconds)
+    return Submitting(
+        tables=tables,
+        sender=senders.sender,
+        peers=lambda mailboxes: peers.lookup_all(mailboxes, section.lookup_seconds),
+        aftermath=Aftermath(behind, peers, senders, time),
+        keys=KeyDirectory(section.dkim_directory),
+        signature_days=section.signature_days,
+    )
+
+
+def _observe_report(result: ReportResult) -> None:
+    metrics.REPORTS_BY_RESULT[result].inc()
 
 
 class RedisStore:

@@ -11,6 +11,7 @@ functions for each header field. The traps of both, met here and tested in tests
 """
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import milter
@@ -20,8 +21,10 @@ from letterlock.reply import SMTPReply
 from letterlock.session import Counting, Session
 from letterlock.verdict import Verdict
 
+_NOT_TOLD = milter.P_NOCONNECT | milter.P_NOHELO
 _NO_REPLIES = milter.P_NR_MAIL | milter.P_NR_HDR | milter.P_NR_EOH | milter.P_NR_BODY
-_NOT_CALLED = milter.P_NOCONNECT | milter.P_NOHELO | milter.P_NODATA | milter.P_NOUNKNOWN
+_NOT_CALLED = milter.P_NODATA | milter.P_NOUNKNOWN
+_TOLD = milter.P_NR_CONN | milter.P_NR_HELO
 
 # Without leading space, ` X` and `X` as a field body are the same, and the original is lost.
 _NEEDED = milter.P_HDR_LEADSPC | _NO_REPLIES
@@ -42,21 +45,44 @@ _Context = Any
 _Step = Callable[..., None]
 
 
-def serve(gateway: Gateway, sessions: Counting, listening: int, timeout_seconds: int) -> None:
+class Curiosity(Enum):
+    """What a role wants to know of the client."""
+
+    NOTHING = "nothing"
+    WHENCE = "whence"
+    """Its address and how it introduced itself."""
+
+    WHO = "who"
+    """Also as whom it has authenticated itself."""
+
+
+def serve(
+    gateway: Gateway,
+    sessions: Counting,
+    listening: int,
+    timeout_seconds: int,
+    curiosity: Curiosity = Curiosity.NOTHING,
+) -> None:
     """Answer Postfix on the listening socket with descriptor `listening` until told to stop.
 
     `fd:` is Debian's addition to libmilter (socket activation).
     """
+    # HELO's macros are those of TLS (milter_helo_macros), and come only with its callback.
+    needed = _NEEDED | (0 if curiosity is Curiosity.NOTHING else _TOLD)
+    wanted = needed | _NOT_CALLED | (_NOT_TOLD if curiosity is Curiosity.NOTHING else 0)
 
     def negotiate(context: _Context, options: list[int]) -> int:
-        actions, protocol = options[0] & _ACTIONS, options[1] & (_NEEDED | _NOT_CALLED)
-        complete = actions == _ACTIONS and protocol & _NEEDED == _NEEDED
+        actions, protocol = options[0] & _ACTIONS, options[1] & wanted
+        complete = actions == _ACTIONS and protocol & needed == needed
         missing = "" if complete else f"granted: actions {actions:#x}, protocol {protocol:#x}"
         context.setpriv(Session(gateway, sessions, missing))
         options[:] = [actions, protocol, 0, 0]
         return _CONTINUE
 
-    milter.set_envfrom_callback(_unanswered(Session.mail))
+    if curiosity is not Curiosity.NOTHING:
+        milter.set_connect_callback(_connect)
+        milter.set_helo_callback(_unanswered(Session.helo))
+    milter.set_envfrom_callback(_mail if curiosity is Curiosity.WHO else _unanswered(Session.mail))
     milter.set_envrcpt_callback(_rcpt)
     milter.set_header_callback(_header)
     milter.set_eoh_callback(_end_of_header)
@@ -98,6 +124,36 @@ def _header(context: _Context, name: str, value: bytes) -> int:
     except Exception as error:  # noqa: BLE001 (the last line of defence)
         session.fail(error)
     return _SILENCE
+
+
+def _with_address(session: Session, name: str, host: object) -> None:
+    address = host[0] if isinstance(host, tuple) else ""
+    session.connect(name, str(address))
+
+
+_unanswered_connect = _unanswered(_with_address)
+
+
+def _connect(context: _Context, name: str, _family: int, host: object) -> int:
+    return _unanswered_connect(context, name, host)
+
+
+def _with_identity(
+    session: Session, context: _Context, argument: bytes, *parameters: bytes
+) -> None:
+    client = session.client
+    client.login = context.getsymval("{auth_authen}") or ""
+    # Postfix tells both of a verified chain only (smtpd_milter.c, IF_TRUSTED).
+    client.certificate_subject = context.getsymval("{cert_subject}") or ""
+    client.certificate_issuer = context.getsymval("{cert_issuer}") or ""
+    session.mail(argument, *parameters)
+
+
+_unanswered_mail = _unanswered(_with_identity)
+
+
+def _mail(context: _Context, argument: bytes, *parameters: bytes) -> int:
+    return _unanswered_mail(context, context, argument, *parameters)
 
 
 def _with_queue_id(session: Session, context: _Context) -> None:
@@ -142,6 +198,8 @@ def apply(verdict: Verdict, context: _Context) -> None:
         context.chgheader(name, occurrence, value)
     for name, value in verdict.additions:
         context.addheader(name, value, -1)
+    for name, value in verdict.insertions:
+        context.addheader(name, value, 0)
     for piece in verdict.body:
         context.replacebody(piece)
     for path in verdict.deleted:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import IO
 
 from letterlock.errors import SpillFailed
 from letterlock.openpgp import Armor, EncryptedData, RecipientSubkey, SEIPDVersion, SessionKey
@@ -57,22 +58,34 @@ class Ciphertext:
         with suppress(OSError):
             self._spool.close()
 
-    def armored_for(self, subkeys: Sequence[RecipientSubkey]) -> Iterator[bytes]:
-        """Yield the OpenPGP message for the holder of `subkeys`, armored, in pieces."""
+    def armored_for(self, subkeys: Sequence[RecipientSubkey]) -> "Armored":
+        """Return the OpenPGP message for the holders of `subkeys`."""
         # A PKESK per subkey, then the SEIPD packet (RFC 9580 §10.3).
         pkesks = b"".join(s.pkesk(self._session_key, self._version) for s in subkeys)
-        armor = Armor(len(pkesks) + self._spool.seek(0, os.SEEK_END))
-        yield armor.write(pkesks)
-        self._spool.seek(0)
-        while piece := self._spool.read(READ_OCTETS):
-            yield armor.write(piece)
-        yield armor.close()
+        return Armored(pkesks, self._spool)
 
     def _keep(self, octets: bytes) -> None:
         try:
             self._spool.write(octets)
         except OSError as error:
             raise _full(error) from None
+
+
+class Armored:
+    """An OpenPGP message in armor, in pieces; the same octets each time it is read."""
+
+    def __init__(self, pkesks: bytes, spool: IO[bytes]) -> None:
+        self._pkesks = pkesks
+        self._spool = spool
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the pieces."""
+        armor = Armor(len(self._pkesks) + self._spool.seek(0, os.SEEK_END))
+        yield armor.write(self._pkesks)
+        self._spool.seek(0)
+        while piece := self._spool.read(READ_OCTETS):
+            yield armor.write(piece)
+        yield armor.close()
 
 
 def _full(error: OSError) -> SpillFailed:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from letterlock import metrics, outgoing
 from letterlock.markers import Markers, Store
-from letterlock.outgoing import Builder
+from letterlock.outgoing import Builds
 from letterlock.plan import Treated
 from letterlock.reentry import Copy, ReentryPort
 from letterlock.transaction import Transaction
@@ -14,7 +14,7 @@ from letterlock.transaction import Transaction
 class Copies:
     """Sends what re-enters."""
 
-    builder: Builder
+    builder: Builds
     port: ReentryPort
     store: Store
 

@@ -60,6 +60,18 @@ class RecipientsLost(TemporaryError):
     reason = "recipients_lost"
 
 
+class SenderUnknown(TemporaryError):
+    """The key service could not be asked about the mailbox that sends."""
+
+    reason = "sender_unknown"
+
+
+class SigningImpossible(TemporaryError):
+    """A key is missing or cannot be used; the text names it, and holds nothing of it."""
+
+    reason = "signing_impossible"
+
+
 class CallbackOrder(TemporaryError):
     """The MTA called in an order that the protocol does not know."""
 

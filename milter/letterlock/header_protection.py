@@ -59,6 +59,19 @@ class Form(Enum):
         return cls.RFC822 if policy is HeaderPolicy.HCP_ALL else cls.ROOT
 
 
+class Recorded(NamedTuple):
+    """What we know about a message and write into its payload."""
+
+    field: HeaderField | None = None
+    """Goes in front of the original's fields."""
+
+    forged: frozenset[int] = frozenset()
+    """Places of fields that claim to be such a field of ours; they are left out."""
+
+
+NOTHING_RECORDED = Recorded()
+
+
 class Inexact(Enum):
     """Why the restored original may differ from what the peer sent."""
 
@@ -84,7 +97,9 @@ def is_structural(key: bytes) -> bool:
     return key.startswith(b"content-") or key == b"mime-version"
 
 
-def payload_head(section: HeaderSection, form: Form, why: Inexact | None) -> bytes:
+def payload_head(
+    section: HeaderSection, form: Form, why: Inexact | None, recorded: Recorded = NOTHING_RECORDED
+) -> bytes:
     """Return everything of the payload before the body, which follows as it is.
 
     `why` is `inexact(section)`, or None for a file that never passed through an MTA.
@@ -92,12 +107,12 @@ def payload_head(section: HeaderSection, form: Form, why: Inexact | None) -> byt
     edited = _Edited()
     match form:
         case Form.ROOT:
-            _as_root(section, edited)
+            _as_root(section, recorded, edited)
         case Form.RFC822:
-            edited.put(_repeated(section) + _RFC822_HEAD, b"")
-            edited.keep(section.octets + section.end)
+            edited.put(_repeated(section, recorded) + _RFC822_HEAD, b"")
+            _as_it_is(section, recorded, edited)
         case Form.HEADER:
-            edited.keep(section.octets + section.end)
+            _as_it_is(section, recorded, edited)
             _end_section(section, edited)
         case _:
             assert_never(form)
@@ -124,24 +139,48 @@ class _Edited:
         self.text.append(octets)
         self._octets += len(octets)
 
+    def record(self, recorded: Recorded) -> None:
+        if recorded.field is not None:
+            self.put(recorded.field.octets, b"")
+
     def put(self, ours: bytes, original: bytes) -> None:
         self.places.append(_Place(self._octets, len(ours), original))
         self.keep(ours)
 
 
-def _as_root(section: HeaderSection, edited: _Edited) -> None:
+def _as_it_is(section: HeaderSection, recorded: Recorded, edited: _Edited) -> None:
+    edited.record(recorded)
+    if not recorded.forged:
+        edited.keep(section.octets + section.end)
+        return
+    for at, piece in enumerate(section.pieces):
+        if at in recorded.forged:
+            edited.put(b"", piece)
+        else:
+            edited.keep(piece)
+    edited.keep(section.end)
+
+
+def _as_root(section: HeaderSection, recorded: Recorded, edited: _Edited) -> None:
     keys = section.keys
+    edited.record(recorded)
     if b"content-type" not in keys:
         edited.put((b"" if b"mime-version" in keys else _MIME_VERSION) + _NO_TYPE, b"")
     typed = False
     has_stray = _STRAY.search(section.octets) is not None
     kept: list[bytes] = []
-    for field, key, piece in zip(section.fields, keys, section.pieces, strict=True):
+    for at, (field, key, piece) in enumerate(
+        zip(section.fields, keys, section.pieces, strict=True)
+    ):
         is_type = key == b"content-type"
-        if is_type or len(key) != len(field.name) or (has_stray and _STRAY.search(field.value)):
+        is_odd = len(key) != len(field.name) or (has_stray and _STRAY.search(field.value))
+        is_forged = at in recorded.forged
+        if is_type or is_odd or is_forged:
             edited.keep(b"".join(kept))
             kept = []
-            if not is_type:
+            if is_forged:
+                edited.put(b"", piece)
+            elif not is_type:
                 edited.put(_clean(field) + field.line_end, piece)
             elif typed:
                 # One only: which of several counts differs between clients.
@@ -184,12 +223,13 @@ def _end_section(section: HeaderSection, edited: _Edited) -> None:
         edited.put(CRLF + CRLF if unended else CRLF, b"")
 
 
-def _repeated(section: HeaderSection) -> bytes:
-    return b"".join(
+def _repeated(section: HeaderSection, recorded: Recorded) -> bytes:
+    ours = recorded.field.octets if recorded.field is not None else b""
+    return ours + b"".join(
         # HP-Outer has no meaning without hp="cipher" (RFC 9788 §2.2, §4.2).
         _clean(field) + (field.line_end or CRLF)
-        for field in section.fields
-        if not is_structural(field.key) and field.key != b"hp-outer"
+        for at, field in enumerate(section.fields)
+        if at not in recorded.forged and not is_structural(field.key) and field.key != b"hp-outer"
     )
 
 

@@ -1,12 +1,14 @@
-"""The listening socket: inherited from the service manager, or made here."""
+"""The listening sockets: inherited from the service manager, or made here."""
 
 import grp
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from letterlock.config import Config, host_and_port
 from letterlock.errors import ConfigError
+from letterlock.roles import Role
 
 BACKLOG = 1024
 """Connections wait here while workers are replaced."""
@@ -15,34 +17,48 @@ _FIRST_INHERITED = 3
 """sd_listen_fds(3), SD_LISTEN_FDS_START."""
 
 
-def listening_socket(config: Config) -> socket.socket:
-    """Return the socket that workers share. Raises ConfigError."""
-    if inherited := _inherited():
-        return inherited
-    kind, _, rest = config.socket.partition(":")
+def listening_sockets(config: Config) -> dict[Role, socket.socket]:
+    """Return the socket that the workers of each role share. Raises ConfigError."""
+    roles = Role.taken(config)
+    return _inherited(roles) or {role: _made(role.socket(config), config) for role in roles}
+
+
+def remove(config: Config) -> None:
+    """Remove the socket files, if we made them."""
+    if "LISTEN_PID" in os.environ:
+        return
+    for role in Role.taken(config):
+        kind, _, rest = role.socket(config).partition(":")
+        if kind == "unix":
+            Path(rest).unlink(missing_ok=True)
+
+
+def _made(address: str, config: Config) -> socket.socket:
+    kind, _, rest = address.partition(":")
     try:
         made = _unix(rest, config) if kind == "unix" else _inet(rest)
         made.listen(BACKLOG)
     except OSError as error:
-        raise ConfigError(f"socket: {config.socket}: {error.strerror}") from None
+        raise ConfigError(f"socket: {address}: {error.strerror}") from None
     made.setblocking(False)
     return made
 
 
-def remove(config: Config) -> None:
-    """Remove the socket file, if we made one."""
-    kind, _, rest = config.socket.partition(":")
-    if kind == "unix" and "LISTEN_PID" not in os.environ:
-        Path(rest).unlink(missing_ok=True)
-
-
-def _inherited() -> socket.socket | None:
+def _inherited(roles: Sequence[Role]) -> dict[Role, socket.socket]:
     # sd_listen_fds(3): the variables may be a grandparent's, hence the PID.
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return None
-    if os.environ.get("LISTEN_FDS") != "1":
-        raise ConfigError("LISTEN_FDS: expected exactly one socket")
-    return socket.socket(fileno=_FIRST_INHERITED)
+        return {}
+    if os.environ.get("LISTEN_FDS") != str(len(roles)):
+        raise ConfigError(f"LISTEN_FDS: expected a socket for each role: {len(roles)}")
+    # FileDescriptorName= in the units of several sockets; one has no need of a name.
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    named = [role.value for role in roles]
+    if len(roles) > 1 and sorted(names) != sorted(named):
+        raise ConfigError(f"LISTEN_FDNAMES: expected {':'.join(named)}")
+    order = names if len(roles) > 1 else named
+    return {
+        Role(name): socket.socket(fileno=_FIRST_INHERITED + at) for at, name in enumerate(order)
+    }
 
 
 def _unix(path: str, config: Config) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from prometheus_client import Counter, Histogram
 
+from letterlock.behind import ReportResult
 from letterlock.errors import LetterlockError, PermanentError, TemporaryError
 from letterlock.policy import Treatment
 
@@ -30,6 +31,11 @@ LOOKUP_SECONDS = Histogram(
     ["layer"],
     buckets=_SECONDS,
 )
+REPORTS = Counter(
+    "letterlock_reports",
+    "Messages reported to the key service as evidence, by what became of the report.",
+    ["result"],
+)
 PHASE_SECONDS = Histogram(
     "letterlock_phase_seconds",
     "Time spent in a phase of a transaction.",
@@ -42,10 +48,10 @@ def _reasons(error: type[LetterlockError]) -> set[str]:
     return {error.reason}.union(*(_reasons(child) for child in error.__subclasses__()))
 
 
-FAILURE_REASONS = sorted(
-    _reasons(TemporaryError) | _reasons(PermanentError) | {"marker_not_kept", "refused_at_end"}
-)
-"""The closed set of `letterlock_failures_total`'s label."""
+def failure_reasons() -> list[str]:
+    """Return the closed set of `letterlock_failures_total`'s label: of all errors imported."""
+    raised = _reasons(TemporaryError) | _reasons(PermanentError)
+    return sorted(raised | {"marker_not_kept", "refused_at_end"})
 
 
 # Looked up once: a label costs more than the counting.
@@ -59,9 +65,10 @@ MESSAGES_BY_TREATMENT = {
     treatment: MESSAGES.labels(treatment.disposition.value, treatment.value)
     for treatment in Treatment
 }
+REPORTS_BY_RESULT = {result: REPORTS.labels(result.value) for result in ReportResult}
 
 
 def declare() -> None:
     """Make every label combination appear, so that a rate over it is never undefined."""
-    for reason in FAILURE_REASONS:
+    for reason in failure_reasons():
         FAILURES.labels(reason)

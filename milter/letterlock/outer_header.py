@@ -4,7 +4,7 @@ A field is left as it is, deleted, or given a value of printable ASCII.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from keyservice.client import HeaderPolicy, MailboxPolicy
@@ -17,7 +17,7 @@ from letterlock.header_policy import (
     must_go,
     policy_function,
 )
-from letterlock.header_protection import is_structural
+from letterlock.header_protection import Recorded, is_structural
 from letterlock.message import CRLF, HeaderField, HeaderSection
 from letterlock.own_fields import Delivery, minimal_fields, printable_field
 
@@ -41,13 +41,30 @@ class OuterHeader:
     outside: tuple[HeaderField | None, ...]
     """For each field: itself, its replacement, or None to delete it."""
 
-    added: tuple[HeaderField, ...]
+    added: tuple[HeaderField, ...] = ()
+    top: tuple[HeaderField, ...] = ()
+    """New ones that go before all others."""
+
+    @property
+    def fields(self) -> tuple[HeaderField, ...]:
+        """What it becomes, in order."""
+        kept = [field for field in self.outside if field is not None]
+        return (*self.top, *kept, *self.added)
 
     @property
     def octets(self) -> bytes:
         """The outer header section, without the blank line."""
-        kept = [field for field in self.outside if field is not None]
-        return b"".join(_with_crlf(field) for field in (*kept, *self.added))
+        return b"".join(map(_with_crlf, self.fields))
+
+    def over(self, received: HeaderSection, kept: tuple[HeaderField | None, ...]) -> "OuterHeader":
+        """Return the same as edits of `received`.
+
+        `section` must be made of it: of what is `kept` of each field, and of new ones behind.
+        """
+        fates = iter(self.outside)
+        outside = tuple(None if field is None else next(fates) for field in kept)
+        added = tuple(field for field in fates if field is not None)
+        return replace(self, section=received, outside=outside, added=added + self.added)
 
     def changes(self) -> list[Change]:
         """Return the edits in an order in which none moves the target of a later one."""
@@ -64,15 +81,31 @@ class OuterHeader:
         return changes[::-1]
 
     def additions(self) -> list[tuple[str, str]]:
-        """Return name and value of each new field, for libmilter's addheader."""
-        return [(field.name.decode("ascii"), _milter_value(field)) for field in self.added]
+        """Return name and value of each new field at the end, for libmilter's addheader."""
+        return [_milter_field(field) for field in self.added]
+
+    def insertions(self) -> list[tuple[str, str]]:
+        """Return those at the top, in the order in which each is put before all others."""
+        return [_milter_field(field) for field in self.top[::-1]]
+
+
+def as_arrived(section: HeaderSection, recorded: Recorded) -> OuterHeader:
+    """Return the header of a message that stays readable, with what we know about it."""
+    fields = enumerate(section.fields)
+    outside = tuple(None if at in recorded.forged else field for at, field in fields)
+    top = () if recorded.field is None else (recorded.field,)
+    return OuterHeader(section, outside, top=top)
 
 
 def wrapped_outer_header(
-    section: HeaderSection, policy: MailboxPolicy, delivery: Delivery, boundary: bytes
+    section: HeaderSection,
+    policy: MailboxPolicy,
+    delivery: Delivery,
+    boundary: bytes,
+    forged: frozenset[int] = frozenset(),
 ) -> OuterHeader:
     """Return the outer header of a copy whose body is `pgpmime`'s. Raises UnprintableField."""
-    edits = _Edits(section, policy, policy_function(policy.header_policy))
+    edits = _Edits(section, policy, policy_function(policy.header_policy), forged)
     edits.replace_structural(
         HeaderField(b"MIME-Version", b" 1.0"),
         HeaderField(b"Content-Type", pgpmime.content_type(boundary)),
@@ -81,7 +114,11 @@ def wrapped_outer_header(
 
 
 def arrived_encrypted_outer_header(
-    section: HeaderSection, policy: MailboxPolicy, delivery: Delivery, encrypted: HeaderField
+    section: HeaderSection,
+    policy: MailboxPolicy,
+    delivery: Delivery,
+    encrypted: HeaderField,
+    forged: frozenset[int] = frozenset(),
 ) -> OuterHeader:
     """Return the outer header of a copy whose body stays as it is. Raises UnprintableField.
 
@@ -92,13 +129,19 @@ def arrived_encrypted_outer_header(
         function: Policy = hcp_baseline_but_subject
     else:
         function = policy_function(policy.header_policy)
-    edits = _Edits(section, policy, function)
+    edits = _Edits(section, policy, function, forged)
     edits.added.append(encrypted)
     return edits.finish(delivery)
 
 
 class _Edits:
-    def __init__(self, section: HeaderSection, policy: MailboxPolicy, function: Policy) -> None:
+    def __init__(
+        self,
+        section: HeaderSection,
+        policy: MailboxPolicy,
+        function: Policy,
+        forged: frozenset[int],
+    ) -> None:
         self._section = section
         self._policy = policy
         self._kept = frozenset(name.lower().encode() for name in policy.keep_outside)
@@ -110,6 +153,8 @@ class _Edits:
             else self._outside(field, key, function)
             for field, key in zip(section.fields, section.keys, strict=True)
         ]
+        for at in forged:
+            self.outside[at] = None
         self.added: list[HeaderField] = []
 
     def _outside(self, field: HeaderField, key: bytes, function: Policy) -> HeaderField | None:
@@ -142,7 +187,8 @@ class _Edits:
             self.added += [
                 f for f in minimal_fields(self._policy.mailer, delivery) if f.key not in shown
             ]
-        self.added.append(delivery.marker.field)
+        if delivery.marker is not None:
+            self.added.append(delivery.marker.field)
         return OuterHeader(self._section, tuple(self.outside), tuple(self.added))
 
 
@@ -151,6 +197,10 @@ def _with_crlf(field: HeaderField) -> bytes:
     if field.line_end == CRLF:
         return field.octets
     return field.name + b":" + re.sub(rb"\r?\n", CRLF, field.value) + CRLF
+
+
+def _milter_field(field: HeaderField) -> tuple[str, str]:
+    return field.name.decode("ascii"), _milter_value(field)
 
 
 def _milter_value(field: HeaderField) -> str:

@@ -4,18 +4,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
+from typing import Protocol
 
 from letterlock import pgpmime
 from letterlock.ciphertext import one_off
 from letterlock.errors import CallbackOrder
-from letterlock.header_protection import Form, inexact, payload_head
+from letterlock.header_protection import NOTHING_RECORDED, Form, inexact, payload_head
 from letterlock.outer_header import (
     OuterHeader,
     arrived_encrypted_outer_header,
+    as_arrived,
     wrapped_outer_header,
 )
 from letterlock.own_fields import Delivery, Marker, encrypted_header_field
-from letterlock.plan import Treated
+from letterlock.plan import UNCHANGED, Treated
 from letterlock.policy import Treatment
 from letterlock.transaction import Recipient, Transaction
 
@@ -29,7 +31,14 @@ class Outgoing:
 
     header: OuterHeader
     body: Iterable[bytes] | None
-    """None: as it arrived."""
+    """The same octets each time it is read; None: as it arrived."""
+
+
+class Builds(Protocol):
+    """What makes messages."""
+
+    def build(self, transaction: Transaction, treated: Treated) -> Outgoing:
+        """Return the message for a recipient. Raises LetterlockError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +50,50 @@ class Builder:
     random: Callable[[int], bytes]
 
     def build(self, transaction: Transaction, treated: Treated) -> Outgoing:
-        """Return the message for a recipient whose message changes."""
+        """Return the message for a recipient."""
+        if treated.treatment in UNCHANGED:
+            # What leaves in the clear says nothing of how its sender was authenticated.
+            recorded = transaction.recorded if transaction.submitted is None else NOTHING_RECORDED
+            return Outgoing(as_arrived(transaction.section, recorded), None)
         if treated.treatment is Treatment.HEADER:
             return self._with_encrypted_header(transaction, treated.recipient)
-        return self._wrapped(transaction, treated.recipient)
+        return self._wrapped(transaction, treated)
 
     def encrypted_header(self, transaction: Transaction, recipient: Recipient) -> bytes:
         """Return the header section, encrypted to `recipient` (binary octets)."""
         section = transaction.section
-        payload = payload_head(section, Form.HEADER, inexact(section))
+        payload = payload_head(section, Form.HEADER, inexact(section), transaction.recorded)
         return one_off(payload, recipient.subkeys, recipient.seipd)
 
-    def _wrapped(self, transaction: Transaction, recipient: Recipient) -> Outgoing:
+    def _wrapped(self, transaction: Transaction, treated: Treated) -> Outgoing:
+        recipient = treated.recipient
         boundary = pgpmime.boundary(self.random(_RANDOM_OCTETS))
         header = wrapped_outer_header(
-            transaction.section, recipient.answer.policy, self._delivery(recipient), boundary
+            transaction.section,
+            recipient.answer.policy,
+            self._delivery(recipient, is_ours=treated.treatment is Treatment.WRAP),
+            boundary,
+            transaction.recorded.forged,
         )
         ciphertext = transaction.ciphertexts[recipient.form, recipient.seipd]
-        body = chain(
-            [pgpmime.head(boundary)],
-            ciphertext.armored_for(recipient.subkeys),
-            [pgpmime.tail(boundary)],
-        )
-        return Outgoing(header, _joined(body))
+        return Outgoing(header, _Wrapped(boundary, ciphertext.armored_for(recipient.subkeys)))
 
     def _with_encrypted_header(self, transaction: Transaction, recipient: Recipient) -> Outgoing:
         field = encrypted_header_field(self.encrypted_header(transaction, recipient))
         header = arrived_encrypted_outer_header(
-            transaction.section, recipient.answer.policy, self._delivery(recipient), field
+            transaction.section,
+            recipient.answer.policy,
+            self._delivery(recipient, is_ours=True),
+            field,
+            transaction.recorded.forged,
         )
         return Outgoing(header, None)
 
-    def _delivery(self, recipient: Recipient) -> Delivery:
+    def _delivery(self, recipient: Recipient, *, is_ours: bool) -> Delivery:
+        fingerprint = recipient.fingerprint or ""
         return Delivery(
             mailbox=recipient.mailbox,
-            marker=Marker(self.authserv_id, recipient.answer.fingerprint or ""),
+            marker=Marker(self.authserv_id, fingerprint) if is_ours else None,
             now=datetime.fromtimestamp(self.clock(), UTC),
             message_id=f"<{self.random(_RANDOM_OCTETS).hex()}@{recipient.mailbox.domain}>",
         )
@@ -90,6 +108,18 @@ def octets(outgoing: Outgoing, transaction: Transaction) -> Iterator[bytes]:
         yield from transaction.arrived.read()
     else:
         raise CallbackOrder("the body that arrived was not set aside")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrapped:
+    """A body made by `pgpmime`; the same octets each time it is read."""
+
+    boundary: bytes
+    encrypted: Iterable[bytes]
+
+    def __iter__(self) -> Iterator[bytes]:
+        pieces = [pgpmime.head(self.boundary)], self.encrypted, [pgpmime.tail(self.boundary)]
+        return _joined(chain(*pieces))
 
 
 def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:

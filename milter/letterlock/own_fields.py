@@ -67,7 +67,9 @@ class Delivery:
     """What the outer header may say about one copy."""
 
     mailbox: Mailbox
-    marker: Marker
+    marker: Marker | None
+    """None: the message leaves, and who encrypted it is nobody's business outside."""
+
     now: datetime
     """Aware; only its day is shown, and only under `hcp_all`."""
 

@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 from letterlock.envelope import ForwardPath
 from letterlock.errors import RecipientsLost
-from letterlock.policy import Treatment
+from letterlock.policy import Disposition, Treatment
 from letterlock.transaction import Recipient
 
-UNCHANGED = frozenset({Treatment.PLAIN_OUTSIDE, Treatment.PLAIN_ACCEPTED, Treatment.PASS})
-"""Treatments that leave header section and body alone."""
+UNCHANGED = frozenset(
+    treatment
+    for treatment in Treatment
+    if treatment.disposition in (Disposition.PASSED_PLAIN, Disposition.PASSED_ENCRYPTED)
+)
+"""Treatments that leave the body alone, and are the same for all who get them."""
 
 
 @dataclass(frozen=True, slots=True)

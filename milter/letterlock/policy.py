@@ -7,8 +7,24 @@ and nowhere else. Pure: an answer, what arrived and a time in; a treatment out.
 from enum import Enum
 from typing import assert_never
 
-from keyservice.client import Answer, ArrivedEncrypted, Outcome, WithoutCertificate
-from letterlock.reply import CERTIFICATE_NEEDED, CERTIFICATE_REQUIRED, TRY_LATER, SMTPReply
+from keyservice.client import (
+    Answer,
+    ArrivedEncrypted,
+    Outcome,
+    Outgoing,
+    PeerAnswer,
+    PeerOutcome,
+    SenderPolicy,
+    WithoutCertificate,
+)
+from letterlock.reply import (
+    CERTIFICATE_NEEDED,
+    CERTIFICATE_REQUIRED,
+    PEER_CERTIFICATE_REQUIRED,
+    PEER_CERTIFICATE_SOUGHT,
+    TRY_LATER,
+    SMTPReply,
+)
 
 
 class Disposition(Enum):
@@ -35,6 +51,14 @@ class Treatment(Enum):
     DEFER_UNAVAILABLE = "lookup_unavailable"
     REJECT_NO_CERTIFICATE = "no_certificate_rejected"
 
+    # Of submissions, for mailboxes that are not ours.
+    ENCRYPT_PEER = "encrypted_for_peer"
+    PASS_SUBMITTED = "submitted_encrypted"  # noqa: S105 (not a password)
+    PLAIN_NEVER = "outgoing_never"
+    PLAIN_PEER_UNKNOWN = "peer_unknown"
+    DEFER_PEER_SOUGHT = "peer_lookup_unavailable"
+    REJECT_PEER_UNKNOWN = "peer_unknown_rejected"
+
     @property
     def disposition(self) -> Disposition:
         """What this treatment does to the message."""
@@ -57,6 +81,12 @@ _DISPOSITIONS = {
     Treatment.DEFER_UNUSABLE: Disposition.DEFERRED,
     Treatment.DEFER_UNAVAILABLE: Disposition.DEFERRED,
     Treatment.REJECT_NO_CERTIFICATE: Disposition.REJECTED,
+    Treatment.ENCRYPT_PEER: Disposition.ENCRYPTED,
+    Treatment.PASS_SUBMITTED: Disposition.PASSED_ENCRYPTED,
+    Treatment.PLAIN_NEVER: Disposition.PASSED_PLAIN,
+    Treatment.PLAIN_PEER_UNKNOWN: Disposition.PASSED_PLAIN,
+    Treatment.DEFER_PEER_SOUGHT: Disposition.DEFERRED,
+    Treatment.REJECT_PEER_UNKNOWN: Disposition.REJECTED,
 }
 
 _REFUSALS = {
@@ -65,6 +95,8 @@ _REFUSALS = {
     Treatment.DEFER_UNUSABLE: CERTIFICATE_NEEDED,
     Treatment.DEFER_UNAVAILABLE: TRY_LATER,
     Treatment.REJECT_NO_CERTIFICATE: CERTIFICATE_REQUIRED,
+    Treatment.DEFER_PEER_SOUGHT: PEER_CERTIFICATE_SOUGHT,
+    Treatment.REJECT_PEER_UNKNOWN: PEER_CERTIFICATE_REQUIRED,
 }
 
 
@@ -117,3 +149,46 @@ def _arrived(answer: Answer) -> Treatment:
             return Treatment.PASS
         case _:
             assert_never(answer.policy.arrived_encrypted)
+
+
+def treat_peer(
+    policy: SenderPolicy, peer: PeerAnswer | None, *, can_encrypt: bool, arrived_encrypted: bool
+) -> Treatment:
+    """Return what is done with a submission for a mailbox of somebody else.
+
+    `can_encrypt`: one of the peer's subkeys is alive now and of an algorithm we write.
+    `arrived_encrypted`: the sender's client has encrypted it, for whomever. `peer`: None if
+    nobody was asked.
+    """
+    if arrived_encrypted:
+        return Treatment.PASS_SUBMITTED
+    if policy.outgoing is Outgoing.NEVER:
+        return Treatment.PLAIN_NEVER
+    match peer.outcome if peer is not None else PeerOutcome.UNREACHABLE:
+        case PeerOutcome.FOUND if can_encrypt and _is_attested(policy, peer):
+            return Treatment.ENCRYPT_PEER
+        case PeerOutcome.FOUND | PeerOutcome.NOT_FOUND | PeerOutcome.REJECTED:
+            return _unknown(policy, Treatment.REJECT_PEER_UNKNOWN)
+        case PeerOutcome.UNAVAILABLE:
+            return _unknown(policy, Treatment.DEFER_PEER_SOUGHT)
+        case PeerOutcome.UNREACHABLE:
+            return Treatment.DEFER_UNAVAILABLE
+
+
+def _is_attested(policy: SenderPolicy, peer: PeerAnswer | None) -> bool:
+    return (
+        peer is not None
+        and peer.level is not None
+        and peer.level.value >= policy.outgoing_level.value
+    )
+
+
+def _unknown(policy: SenderPolicy, required: Treatment) -> Treatment:
+    match policy.outgoing:
+        case Outgoing.REQUIRED:
+            return required
+        # The sender's domain says so: encrypted where a certificate is known, and else not.
+        case Outgoing.WHEN_KNOWN | Outgoing.NEVER:
+            return Treatment.PLAIN_PEER_UNKNOWN
+        case _:
+            assert_never(policy.outgoing)

@@ -7,17 +7,16 @@ tables (README, "Operating").
 
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
-from letterlock.aliases import FinalRecipient, Rules, final_recipients
+from letterlock.aliases import FinalRecipient, Rules, final_recipients, search_keys
 from letterlock.errors import TablesUnavailable
+from letterlock.kept import Kept
 from letterlock.listed_table import ListedTable, file_of
 
-KEPT_SECONDS = 60.0
-KEPT_MAX = 50_000
 _TIMEOUT_SECONDS = 10.0
 
 # postmap(1) asks these with the whole address only, as Postfix's daemons do;
@@ -30,6 +29,7 @@ _PARAMETERS = (
     "myorigin",
     "propagate_unmatched_extensions",
     "recipient_delimiter",
+    "smtpd_sender_login_maps",
     "virtual_alias_maps",
 )
 
@@ -48,10 +48,11 @@ class PostfixTables:
         settings = self._settings()
         self._virtual = _split(settings["virtual_alias_maps"])
         self._aliases = _split(settings["alias_maps"])
+        self._logins = _split(settings["smtpd_sender_login_maps"])
         self._destinations = _split(settings["mydestination"])
         self._local = settings["local_transport"].partition(":")[0] == "local"
         self.rules = Rules(
-            origin=settings["myorigin"],
+            origin=_origin(settings["myorigin"]),
             delimiters=settings["recipient_delimiter"],
             propagate_virtual="virtual" in _split(settings["propagate_unmatched_extensions"]),
         )
@@ -70,6 +71,18 @@ class PostfixTables:
             return True
         tables = [d for d in self._destinations if ":" in d]
         return self._first(tables, [domain]) is not None
+
+    def login_owners(self, address: str) -> tuple[str, ...] | None:
+        """Return who may send as `address`; None if smtpd_sender_login_maps does not say.
+
+        The setting of main.cf: what `-o` in master.cf sets for one service is not read, so
+        it has to stand in main.cf to count here. Raises TablesUnavailable.
+        """
+        if not self._logins:
+            return None
+        is_local = self.is_local(address.rpartition("@")[2])
+        value = self._first(self._logins, search_keys(address, self.rules, is_local=is_local))
+        return None if value is None else tuple(_split(value))
 
     def _first(self, tables: Sequence[str], keys: Sequence[str]) -> str | None:
         # Postfix asks every table for one key before it goes on to the next key.
@@ -113,31 +126,35 @@ class PostfixTables:
 
 
 class Resolver:
-    """Final recipients of forward-paths, remembered for `KEPT_SECONDS`."""
+    """What `PostfixTables` says about addresses, kept for a minute."""
 
     def __init__(self, tables: PostfixTables, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock`: seconds, monotonic."""
-        self._tables = tables
-        self._clock = clock
-        self._kept: dict[str, tuple[float, tuple[FinalRecipient, ...]]] = {}
-        self._lock = threading.Lock()
+        self.rules = tables.rules
+        self._finals = Kept(lambda path: final_recipients(path, tables), clock)
+        self._owners = Kept(tables.login_owners, clock)
 
     def resolve(self, forward_path: str) -> tuple[FinalRecipient, ...]:
-        """Return what `aliases.final_recipients` says, at most `KEPT_SECONDS` old."""
-        now = self._clock()
-        until, finals = self._kept.get(forward_path, (now, ()))
-        if now < until:
-            return finals
-        finals = final_recipients(forward_path, self._tables)
-        with self._lock:
-            if len(self._kept) >= KEPT_MAX:
-                self._kept.clear()
-            self._kept[forward_path] = (now + KEPT_SECONDS, finals)
-        return finals
+        """Return what `aliases.final_recipients` says."""
+        return self._finals(forward_path)
+
+    def login_owners(self, address: str) -> tuple[str, ...] | None:
+        """Return what `PostfixTables.login_owners` says."""
+        return self._owners(address)
 
 
 def _split(value: str) -> list[str]:
     return [item for item in re.split(r"[,\s]+", value) if item]
+
+
+def _origin(value: str) -> str:
+    # Debian's Postfix takes a file name for its first line; postconf does not.
+    if not value.startswith("/"):
+        return value
+    try:
+        return Path(value).read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError):
+        raise TablesUnavailable("the file that myorigin names cannot be read") from None
 
 
 def _pair(line: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from letterlock.errors import CallbackOrder, LetterlockError, MailboxMalformed, 
 from letterlock.gateway import Gateway
 from letterlock.message import HeaderSection
 from letterlock.reply import TRY_LATER, SMTPReply
+from letterlock.smtp_client import SMTPClient
 from letterlock.transaction import Transaction
 from letterlock.verdict import Refused, Verdict
 
@@ -27,16 +28,29 @@ class Session:
         self._sessions = sessions
         self._missing = missing
         self._transaction: Transaction | None = None
+        self.client = SMTPClient()
+        """Who is at the other end, as far as the role is told."""
+
         self.fields: list[tuple[str, bytes]] = []
         """Header fields of the transaction, as libmilter reports them."""
 
         self._failure: SMTPReply | None = None
         self._sessions.opened()
 
+    def connect(self, name: str, address: str) -> None:
+        """A client has connected."""
+        # Postfix says so where the name does not lead back to the address.
+        self.client = SMTPClient(address=address, name="" if name == "unknown" else name)
+
+    def helo(self, domain: bytes) -> None:
+        """HELO or EHLO; another one may follow, after STARTTLS for instance."""
+        (self.client.helo,) = _texts(domain)
+
     def mail(self, argument: bytes, *parameters: bytes) -> None:
         """MAIL: a new transaction, with nothing left of the one before."""
         self.reset()
-        self._transaction = Transaction(Envelope.from_milter(*_texts(argument, *parameters)))
+        envelope = Envelope.from_milter(*_texts(argument, *parameters))
+        self._transaction = Transaction(envelope, self.client)
         if self._missing:
             raise NotNegotiated(self._missing)
 

@@ -1,4 +1,4 @@
-"""The parent of the workers: owns the listening socket, replaces workers, serves metrics.
+"""The parent of the workers: owns the listening sockets, replaces workers, serves metrics.
 
 A worker that dies costs its open sessions a 451 and nothing else: connections wait in the
 backlog of the socket, which stays open from start to stop. SIGHUP replaces all workers by
@@ -11,12 +11,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from letterlock import log
-from letterlock.config import load
+from letterlock.config import Config, load
 from letterlock.errors import ConfigError
+from letterlock.roles import Role
 from letterlock.worker import READY, STOP
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
@@ -25,9 +28,14 @@ _RESPAWN_SECONDS = 1.0
 """A worker that dies at once must not be started in a tight loop."""
 
 
+class _Slot(NamedTuple):
+    role: Role
+    number: int
+
+
 @dataclass(slots=True)
 class _Worker:
-    slot: int
+    slot: _Slot
     process: subprocess.Popen[bytes]
     started: float
 
@@ -35,7 +43,10 @@ class _Worker:
 class Supervisor:
     """Runs `workers` processes of `python -m letterlock --worker`."""
 
-    def __init__(self, config_path: Path, listening: int, environment: dict[str, str]) -> None:
+    def __init__(
+        self, config_path: Path, listening: Mapping[Role, int], environment: dict[str, str]
+    ) -> None:
+        """`listening`: the descriptor of each role's socket."""
         self._config_path = config_path
         self._config = load(config_path)
         self._listening = listening
@@ -76,10 +87,12 @@ class Supervisor:
                 log.failure(
                     "worker_died", worker=worker.process.pid, status=worker.process.returncode
                 )
-        free = set(range(self._config.workers)) - {worker.slot for worker in self._workers}
+        taken = {worker.slot for worker in self._workers}
         if time.monotonic() < self.not_before:
             return
-        for slot in sorted(free):
+        for slot in self._slots():
+            if slot in taken:
+                continue
             try:
                 self._workers.append(self._start(slot))
             except ConfigError:
@@ -88,7 +101,7 @@ class Supervisor:
 
     def _replace_all(self) -> None:
         try:
-            self._config = load(self._config_path)
+            self._config = self._reloaded()
             fresh = self._start_all()
         except ConfigError as error:
             log.failure("reload_refused", detail=str(error))
@@ -100,10 +113,16 @@ class Supervisor:
         self._leaving = [w for w in (*self._leaving, *old) if w.process.poll() is None]
         log.outcome("reloaded", workers=self.running)
 
+    def _reloaded(self) -> Config:
+        config = load(self._config_path)
+        if set(Role.taken(config)) != set(self._listening):
+            raise ConfigError("submission.socket: a role comes or goes with a restart only")
+        return config
+
     def _start_all(self) -> list[_Worker]:
         started: list[_Worker] = []
         try:
-            for slot in range(self._config.workers):
+            for slot in self._slots():
                 started.append(self._start(slot))
         except ConfigError:
             for worker in started:
@@ -112,8 +131,16 @@ class Supervisor:
             raise
         return started
 
-    def _start(self, slot: int) -> _Worker:
+    def _slots(self) -> list[_Slot]:
+        return [
+            _Slot(role, number)
+            for role in self._listening
+            for number in range(role.workers(self._config))
+        ]
+
+    def _start(self, slot: _Slot) -> _Worker:
         ready, ready_in = os.pipe()
+        listening = self._listening[slot.role]
         command = [
             sys.executable,
             "-m",
@@ -121,12 +148,14 @@ class Supervisor:
             "--config",
             str(self._config_path),
             "--worker",
-            str(self._listening),
+            str(listening),
             str(ready_in),
             str(self._lifeline[0]),
-            str(slot),
+            str(slot.number),
+            "--role",
+            slot.role.value,
         ]
-        inherited = (self._listening, ready_in, self._lifeline[0])
+        inherited = (listening, ready_in, self._lifeline[0])
         process = subprocess.Popen(  # noqa: S603 (ourselves)
             command,
             pass_fds=inherited,

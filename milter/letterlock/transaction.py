@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass, field
 
-from keyservice.client import Answer, Mailbox
+from keyservice.client import Answer, Mailbox, PeerAnswer
+from letterlock.attached import Attached
+from letterlock.authentication import Findings, Inquiry
 from letterlock.ciphertext import Ciphertext
 from letterlock.classify import Classifier
 from letterlock.envelope import Envelope, ForwardPath
-from letterlock.header_protection import Form
+from letterlock.header_protection import NOTHING_RECORDED, Form, Recorded
 from letterlock.markers import Identity
 from letterlock.message import HeaderSection
 from letterlock.openpgp import RecipientSubkey, SEIPDVersion
 from letterlock.openpgp.scratch import Scratch
+from letterlock.smtp_client import SMTPClient
+from letterlock.submitted import Submitted
 
 
 @dataclass(slots=True)
@@ -24,6 +28,14 @@ class Recipient:
 
     addresses: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Final addresses, extensions included, with the RCPT parameters to carry on."""
+
+    peer: PeerAnswer | None = None
+    """What is known about a mailbox outside that a submission is for."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the certificate that it is, or would be, encrypted to."""
+        return self.answer.fingerprint if self.peer is None else self.peer.fingerprint
 
     @property
     def seipd(self) -> SEIPDVersion:
@@ -46,6 +58,7 @@ class Transaction:
     """From MAIL to the end of the message."""
 
     envelope: Envelope
+    client: SMTPClient = field(default_factory=SMTPClient)
     recipients: dict[str, Recipient] = field(default_factory=dict)
     """By `Mailbox.key`, in the order in which the peer named them."""
 
@@ -53,6 +66,16 @@ class Transaction:
     """Which mailboxes (keys) each forward-path leads to."""
 
     section: HeaderSection = field(default_factory=lambda: HeaderSection(()))
+    """Of a submission: as it leaves."""
+
+    submitted: Submitted | None = None
+    inquiry: Inquiry | None = None
+    findings: Findings | None = None
+    recorded: Recorded = NOTHING_RECORDED
+    attached: Attached | None = None
+    held: Scratch | None = None
+    """The body, where what is written before it depends on it."""
+
     classifier: Classifier | None = None
     ciphertexts: dict[tuple[Form, SEIPDVersion], Ciphertext] = field(default_factory=dict)
     identity: Identity | None = None
@@ -65,5 +88,6 @@ class Transaction:
         """Give back memory and disk."""
         for ciphertext in self.ciphertexts.values():
             ciphertext.discard()
-        if self.arrived is not None:
-            self.arrived.discard()
+        for scratch in (self.arrived, self.held):
+            if scratch is not None:
+                scratch.discard()

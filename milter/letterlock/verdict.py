@@ -9,7 +9,10 @@ from letterlock.markers import Markers
 from letterlock.outer_header import Change
 from letterlock.plan import Treated
 from letterlock.policy import Treatment
-from letterlock.reply import SMTPReply
+from letterlock.reply import SMTPReply, naming
+
+_NAMING = frozenset({Treatment.REJECT_PEER_UNKNOWN})
+"""Refusals of a whole message that say because of whom: the sender's own user reads them."""
 
 
 class Refused(LetterlockError):
@@ -31,6 +34,9 @@ class Verdict:
     markers: Markers | None = None
     changes: Iterable[Change] = ()
     additions: Iterable[tuple[str, str]] = ()
+    insertions: Iterable[tuple[str, str]] = ()
+    """Each goes before all other header fields."""
+
     body: Iterable[bytes] = ()
     """Pieces of the new body; none: it stays as it is."""
 
@@ -40,6 +46,10 @@ class Verdict:
 
 def require_none_refused(treated: Iterable[Treated]) -> None:
     """Raise Refused for the first refusal; one that is temporary goes first."""
-    refusals = [(t.treatment, r) for t in treated if (r := t.treatment.refusal) is not None]
+    refused = [t for t in treated if t.treatment.refusal is not None]
+    refusals = [(t.treatment, r) for t in refused if (r := t.treatment.refusal) is not None]
     for treatment, reply in sorted(refusals, key=lambda refusal: refusal[1].code):
+        if treatment in _NAMING:
+            named = [str(t.recipient.mailbox) for t in refused if t.treatment is treatment]
+            reply = naming(reply, named)
         raise Refused(treatment, reply)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from letterlock import log, metrics
+from letterlock.behind import Behind
 from letterlock.session import Counting
 
 STOP = signal.SIGUSR1
@@ -25,6 +26,9 @@ _PR_SET_DUMPABLE = 4
 # libmilter's listener may have a connection in its hands that it has not yet
 # turned into a session when its socket is taken away.
 _SETTLE_SECONDS = 0.7
+
+# With the above less than what the supervisor waits beyond `drain_seconds`.
+_BEHIND_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,12 @@ def stay_on_one_cpu(slot: int) -> None:
     os.sched_setaffinity(0, {allowed[slot % len(allowed)]})
 
 
-def run(descriptors: Descriptors, drain_seconds: float, start: Callable[[Counting], None]) -> None:
+def run(
+    descriptors: Descriptors,
+    drain_seconds: float,
+    start: Callable[[Counting], None],
+    behind: Behind,
+) -> None:
     """Serve with `start`, which blocks, until drained. Does not return."""
     # Blocked before any thread starts, so that only the draining thread ever sees it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {STOP})
@@ -66,10 +75,14 @@ def run(descriptors: Descriptors, drain_seconds: float, start: Callable[[Countin
     leave = threading.Event()
     for wait in (_until_signalled, lambda: _until_orphaned(descriptors.lifeline)):
         threading.Thread(target=_set_after, args=(leave, wait), daemon=True).start()
-    drain = threading.Thread(
-        target=_drain, args=(leave, descriptors.listening, sessions, drain_seconds), daemon=True
-    )
-    drain.start()
+
+    def drain() -> None:
+        leave.wait()
+        _drain(descriptors.listening, sessions, drain_seconds)
+        behind.drain(_BEHIND_SECONDS)
+        os._exit(0)
+
+    threading.Thread(target=drain, daemon=True).start()
     metrics.declare()
     os.write(descriptors.ready, READY)
     os.close(descriptors.ready)
@@ -92,8 +105,7 @@ def _until_orphaned(lifeline: int) -> None:
         pass
 
 
-def _drain(leave: threading.Event, listening: int, sessions: Counting, seconds: float) -> None:
-    leave.wait()
+def _drain(listening: int, sessions: Counting, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     # libmilter goes on listening on a socket that nobody can reach; sessions live on.
     with socket.socket(socket.AF_UNIX) as nowhere:
@@ -104,4 +116,3 @@ def _drain(leave: threading.Event, listening: int, sessions: Counting, seconds: 
     while sessions.open > 0 and time.monotonic() < deadline:
         time.sleep(0.02)
     log.outcome("worker_left", sessions_open=sessions.open)
-    os._exit(0)

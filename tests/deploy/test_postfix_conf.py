@@ -9,7 +9,8 @@ import pytest
 from letterlock import postfix
 from letterlock.postfix_findings import Expected, Severity
 from letterlock.postfix_rules import findings
-from stack.postfix import FRAGMENTS, age, fragment, merged
+from stack.fragments import FRAGMENTS, fragment, merged
+from stack.postfix import age
 
 REENTRY = "127.0.0.1:10027"
 

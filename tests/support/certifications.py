@@ -189,6 +189,11 @@ class Hand:
         subject = self._hashed(certified) + named
         return self._sign(subject, kind, hash_id, made_at, b"".join(more), unhashed)
 
+    def bind(self, subkey: Packet, made_at: int | None, *more: bytes, hash_id: int = 8) -> Packet:
+        """Return a binding signature of `subkey`, with `more` hashed subpackets."""
+        subject = self._hashed(self.primary) + self._hashed(subkey)
+        return self._sign(subject, 0x18, hash_id, made_at, b"".join(more), b"")
+
     def revoke(
         self, made_at: int | None, *more: bytes, hash_id: int = 8, unhashed: bytes = b""
     ) -> Packet:

@@ -76,6 +76,9 @@ class Ended:
     """smfi_chgheader: name, occurrence, value; an empty value deletes."""
 
     additions: list[tuple[bytes, bytes]] = field(default_factory=list)
+    insertions: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    """smfi_insheader: how many fields stand before it, name, value."""
+
     deleted: list[bytes] = field(default_factory=list)
     added: list[bytes] = field(default_factory=list)
 
@@ -94,6 +97,8 @@ class Ended:
             else:
                 fields[of_name[occurrence - 1]] = (name, value) if value else None
         kept = [f for f in fields if f is not None] + self.additions
+        for index, name, value in self.insertions:
+            kept.insert(index, (name, value))
         return b"".join(name + b":" + value + b"\n" for name, value in kept)
 
 
@@ -156,6 +161,11 @@ class MilterClient:
         _, self.actions, self.protocol = struct.unpack(">III", reply.octets[:12])
         return self
 
+    def connect(self, name: str, address: str) -> Reply | None:
+        """A client with an IPv4 address; None where no reply is due."""
+        self.send(b"C", strings(name) + struct.pack(">cH", b"4", 40_000) + strings(address))
+        return self._due(NR_CONNECT)
+
     def mail(self, sender: str = "<sender@outside.test>", *parameters: str) -> Reply | None:
         """MAIL; None where no reply is due."""
         self.macros(b"M", {b"i": b"4F00"})
@@ -202,6 +212,9 @@ class MilterClient:
                     ended.headers.append((name, int.from_bytes(reply.octets[:4], "big"), value))
                 case b"h":
                     ended.additions.append((parts[0], parts[1]))
+                case b"i":
+                    name, value, *_ = reply.octets[4:].split(b"\0")
+                    ended.insertions.append((int.from_bytes(reply.octets[:4], "big"), name, value))
                 case b"-":
                     ended.deleted.append(parts[0])
                 case b"+" | b"2":

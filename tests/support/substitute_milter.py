@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from letterlock import assembly, callbacks, listener, log, metrics, session
 from letterlock.config import Config, load
 from letterlock.gateway import Gateway
+from letterlock.roles import Role
 from letterlock.transaction import Transaction
 from letterlock.verdict import Verdict
 
@@ -80,9 +81,9 @@ class _WithRaisingFromMilter:
 def serve(config: Config, what: str) -> None:
     """Serve in this one process until killed."""
     metrics.declare()
-    gateway = assembly.gateway(config)
+    gateway = assembly.assemble(config, Role.INBOUND).gateway
     break_it(gateway, what)
-    with listener.listening_socket(config) as listening:
+    with listener.listening_sockets(config)[Role.INBOUND] as listening:
         callbacks.serve(gateway, session.Counting(), listening.fileno(), assembly.IDLE_SECONDS)
 
 

@@ -2,7 +2,7 @@
 
 import click
 
-from letterlock.cli import certificates, decrypt, doctor, policy
+from letterlock.cli import certificates, client_certificates, decrypt, dkim_keys, doctor, policy
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,5 +16,7 @@ main.add_command(certificates.withdraw)
 main.add_command(certificates.list_mailboxes)
 main.add_command(certificates.explain)
 main.add_command(policy.policy)
+main.add_command(client_certificates.client_certificate)
 main.add_command(decrypt.decrypt)
 main.add_command(doctor.doctor)
+main.add_command(dkim_keys.dkim_key)

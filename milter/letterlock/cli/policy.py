@@ -1,8 +1,9 @@
-"""`letterlock policy show|set|unset`: how the mail of one mailbox is treated."""
+"""`letterlock policy show|set|unset`: how mail for and from one mailbox is treated."""
 
 import click
+import msgspec
 
-from keyservice.client import Mailbox, MailboxPolicy, PolicyView
+from keyservice.client import Mailbox, MailboxPolicy, PolicyView, SenderPolicy
 from letterlock.cli.service import (
     MailboxParameter,
     console,
@@ -13,13 +14,13 @@ from letterlock.cli.service import (
     speaks_with_service,
 )
 
-_NAMES = MailboxPolicy.__struct_fields__
-_LISTS = ("keep_outside",)
+_DEFAULTS = msgspec.to_builtins(MailboxPolicy()) | msgspec.to_builtins(SenderPolicy())
+_NAMES = tuple(_DEFAULTS)
 
 
 @click.group()
 def policy() -> None:
-    """Show or override how mail for a mailbox is treated.
+    """Show or override how mail for and from a mailbox is treated.
 
     The domain's policy is in the key service's configuration.
     """
@@ -40,7 +41,10 @@ def show(mailbox: Mailbox, service: str, as_json: bool) -> None:
 @click.argument("settings", metavar="KEY=VALUE...", nargs=-1, required=True)
 @speaks_with_service
 def set_(mailbox: Mailbox, settings: tuple[str, ...], service: str, as_json: bool) -> None:
-    """Override settings for ADDRESS, e.g. header_policy=hcp_all keep_outside=X-Spam-Flag,X-Spam."""
+    """Override settings for ADDRESS, e.g. header_policy=hcp_all keep_outside=X-Spam-Flag,X-Spam.
+
+    Or outgoing=required outgoing_level=3 copy_to_self=true.
+    """
     changes = dict(_setting(text) for text in settings)
     with key_service(service) as client:
         view = client.set_policy(mailbox, changes)
@@ -62,9 +66,21 @@ def _setting(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals or name not in _NAMES:
         raise click.BadParameter(f"expected KEY=VALUE, KEY one of {', '.join(_NAMES)}")
-    if name in _LISTS:
-        return name, [part.strip() for part in value.split(",") if part.strip()]
-    return name, value
+    return name, _value(name, value)
+
+
+def _value(name: str, text: str) -> object:
+    match _DEFAULTS[name]:
+        case list() | tuple():
+            return [part.strip() for part in text.split(",") if part.strip()]
+        case bool() | int() as default:
+            try:
+                return msgspec.convert(text, type(default), strict=False)
+            except msgspec.ValidationError:
+                kind = "true or false" if isinstance(default, bool) else "a number"
+                raise click.BadParameter(f"{name}: expected {kind}") from None
+        case _:
+            return text
 
 
 def _print(view: PolicyView, as_json: bool) -> None:
@@ -78,10 +94,11 @@ def _print(view: PolicyView, as_json: bool) -> None:
 
 
 def _text(view: PolicyView, name: str) -> str:
-    match getattr(view.policy, name):
-        case tuple() as names:
+    settings = msgspec.to_builtins(view.policy) | msgspec.to_builtins(view.sender_policy)
+    match settings[name]:
+        case list() | tuple() as names:
             return ", ".join(names)
-        case str() as text:
-            return text
+        case bool() as is_on:
+            return str(is_on).lower()
         case setting:
-            return str(setting.value)
+            return str(setting)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keyservice.client import (
+    SENDER_HELD_MAX,
     InvalidMailbox,
     Mailbox,
     OperatorClient,
@@ -124,10 +125,12 @@ def moment(seconds: int) -> str:
 
 
 def delay_note(effective_within: int) -> str | None:
-    """Return what to tell when Redis could not be told about a change."""
+    """Return what to tell when milters may not know of a change yet."""
     if not effective_within:
         return None
-    return f"Redis could not be told; milters may see the old state for {effective_within} s."
+    # They hold what is about sending for so long; answers, only where Redis does not tell them.
+    why = "" if effective_within <= SENDER_HELD_MAX else "Redis could not be told: "
+    return f"{why}milters may see the old state for {effective_within} s."
 
 
 def _end(line: str, status: int) -> None:

@@ -4,10 +4,11 @@ Nothing of the system is read or touched but the programs themselves: own config
 own queue, own ports. Several stacks run side by side.
 """
 
+from stack.dovecot import PASSWORD
 from stack.layout import Layout
 from stack.owner import Owner
 from stack.processes import NotReady, wait_until
 from stack.smtp import Sent
 from stack.stack import Stack
 
-__all__ = ["Layout", "NotReady", "Owner", "Sent", "Stack", "wait_until"]
+__all__ = ["PASSWORD", "Layout", "NotReady", "Owner", "Sent", "Stack", "wait_until"]

@@ -5,11 +5,9 @@ import secrets
 import sys
 from collections.abc import Mapping
 
-from stack import postfix, redis_server
+from stack import postfix, redis_server, submission
 from stack.layout import Layout
 from stack.processes import Session, greets, spawn, wait_for
-
-AUTHSERV_ID = postfix.HOSTNAME
 
 _MILTER = """\
 socket = "unix:{socket}"
@@ -60,15 +58,26 @@ def milter_socket(layout: Layout) -> str:
 
 
 def write_milter_config(
-    layout: Layout, *, workers: int, deadline_seconds: float, stale_seconds: int
+    layout: Layout,
+    *,
+    hostname: str,
+    workers: int,
+    deadline_seconds: float,
+    stale_seconds: int,
+    authentication: Mapping[str, object] | None,
+    has_submission: bool,
 ) -> None:
-    """Write `letterlock.toml`."""
+    """Write `letterlock.toml`.
+
+    `authentication`: settings of that section; None: incoming mail is not authenticated, and
+    no DNS is asked.
+    """
     (layout.state / "spill").mkdir(exist_ok=True)
     text = _MILTER.format(
         socket=milter_socket(layout),
         workers=workers,
         metrics=layout.ports["milter_metrics"],
-        authserv_id=AUTHSERV_ID,
+        authserv_id=hostname,
         postfix=layout.postfix,
         reentry=layout.ports["reentry"],
         keyservice=keyservice_socket(layout),
@@ -78,7 +87,16 @@ def write_milter_config(
         secret=secret_file(layout),
         spill=layout.state / "spill",
     )
+    text += section("authentication", authentication or {"enabled": False})
+    if has_submission:
+        text += section("submission", submission.milter_settings(layout))
     (layout.config / "letterlock.toml").write_text(text)
+
+
+def section(name: str, settings: Mapping[str, object]) -> str:
+    """Return a table of TOML. Strings, numbers and lists are written in it as in JSON."""
+    lines = (f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
+    return f"\n[{name}]\n" + "".join(lines)
 
 
 def secret_file(layout: Layout) -> str:
@@ -111,7 +129,11 @@ def start_keyservice(layout: Layout, environment: Mapping[str, str]) -> Session:
 
 
 def write_keyservice_config(
-    layout: Layout, domains: Mapping[str, Mapping[str, object]], *, notices: bool = False
+    layout: Layout,
+    domains: Mapping[str, Mapping[str, object]],
+    *,
+    notices: bool = False,
+    has_submission: bool = False,
 ) -> None:
     """Write `keyservice.toml`; `domains` as in its `[domains]` tables."""
     text = _KEYSERVICE.format(
@@ -122,9 +144,10 @@ def write_keyservice_config(
         secret=secret_file(layout),
     )
     if notices:
-        text += '\n[notices]\nsmtp = "{}:{}"\n'.format(*layout.address("smtp"))
+        text += section("notices", {"smtp": "{}:{}".format(*layout.address("smtp"))})
+    if has_submission:
+        for name, settings in submission.keyservice_settings(layout).items():
+            text += section(name, settings)
     for domain, settings in domains.items():
-        text += f'\n[domains."{domain}"]\n'
-        # Strings and lists of strings are written in TOML as in JSON.
-        text += "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+        text += section(f'domains."{domain}"', settings)
     (layout.config / "keyservice.toml").write_text(text)

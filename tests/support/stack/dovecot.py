@@ -1,9 +1,12 @@
-"""A private Dovecot: LMTP on a unix socket, IMAP on loopback, a Maildir for any mailbox."""
+"""A private Dovecot: LMTP and logins on unix sockets, IMAP on loopback, Maildirs for everybody."""
 
 from pathlib import Path
 
 from stack.layout import Layout
 from stack.processes import Session, greets, spawn, wait_for
+
+PASSWORD = "every-owner's"
+"""Of every login: any address is one."""
 
 # Dovecot refuses to open mail as root, and any other account will do.
 _CONFIG = """\
@@ -35,6 +38,11 @@ service lmtp {{
     mode = 0666
   }}
 }}
+service auth {{
+  unix_listener auth-submission {{
+    mode = 0666
+  }}
+}}
 service stats {{
   unix_listener stats-writer {{
     mode = 0666
@@ -42,7 +50,7 @@ service stats {{
 }}
 passdb {{
   driver = static
-  args = nopassword=y
+  args = password={password}
 }}
 userdb {{
   driver = static
@@ -54,6 +62,11 @@ userdb {{
 def lmtp_socket(layout: Layout) -> Path:
     """Where Postfix hands in mail."""
     return layout.run / "dovecot" / "lmtp"
+
+
+def login_socket(layout: Layout) -> Path:
+    """Where Postfix asks about logins."""
+    return layout.run / "dovecot" / "auth-submission"
 
 
 def start(layout: Layout) -> Session:
@@ -68,6 +81,7 @@ def start(layout: Layout) -> Session:
             log=log,
             mail=layout.mail,
             imap=layout.ports["imap"],
+            password=PASSWORD,
         )
     )
     session = spawn("dovecot", ["dovecot", "-F", "-c", str(config)], log, layout.ledger, {})

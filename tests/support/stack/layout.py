@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-PORTS = ("smtp", "reentry", "imap", "redis", "milter_metrics", "keyservice_metrics")
+PORTS = (
+    "smtp",
+    "reentry",
+    "submission",
+    "submissions",
+    "imap",
+    "redis",
+    "milter_metrics",
+    "keyservice_metrics",
+)
 
 
 @dataclass(frozen=True, slots=True)

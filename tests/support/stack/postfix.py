@@ -8,13 +8,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stack import dovecot
+from stack import dovecot, submission
+from stack.fragments import fragment, merged
 from stack.layout import Layout
 from stack.processes import NotReady, Session, enter, greets, wait_until
 
-FRAGMENTS = Path(__file__).parents[3] / "postfix-conf"
 MILTER_SOCKET = "letterlock/milter.sock"
 """Relative to the queue directory, as in a deployment with chroot."""
+
+HOSTNAME = "mx.example.test"
 
 _BASE_MAIN = """\
 compatibility_level = 3.6
@@ -35,6 +37,7 @@ inet_interfaces = loopback-only
 inet_protocols = ipv4
 smtp_dns_support_level = disabled
 default_transport = error:nothing leaves this stack
+transport_maps = texthash:{postfix}/etc/transport
 alias_maps = texthash:{postfix}/etc/aliases
 alias_database =
 local_recipient_maps = $alias_maps
@@ -82,29 +85,18 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 """
 
-HOSTNAME = "mx.example.test"
-
-
-def fragment(name: str, placeholders: Mapping[str, str]) -> str:
-    """Return a file of postfix-conf/ with its placeholders filled in."""
-    text = (FRAGMENTS / f"{name}.in").read_text()
-    for placeholder, value in placeholders.items():
-        text = text.replace(f"@{placeholder}@", value)
-    # A placeholder that stayed would be taken for a value by Postfix.
-    if left := re.findall(r"(?m)^[^#\n]*(@[A-Z]+@)", text):
-        raise ValueError(f"{name}.in: nothing given for {left}")
-    return text
-
 
 def write_config(
     layout: Layout,
     *,
+    hostname: str,
     domains: Sequence[str],
     virtual_aliases: Mapping[str, str],
     local_aliases: Mapping[str, str],
     parameters: Mapping[str, str],
     milter: bool,
     untraced: bool,
+    has_submission: bool,
 ) -> None:
     """Write main.cf, master.cf and the tables."""
     etc = layout.postfix / "etc"
@@ -117,22 +109,27 @@ def write_config(
         postfix=layout.postfix,
         base=layout.base,
         logs=layout.logs,
-        hostname=HOSTNAME,
+        hostname=hostname,
         domains=", ".join(domains),
         transport="lmtp-untraced" if untraced else "lmtp",
         lmtp=dovecot.lmtp_socket(layout),
     )
     main += fragment("main.cf", {"MILTER": f"unix:{MILTER_SOCKET}"})
+    if has_submission:
+        main += submission.main_cf(layout)
     (etc / "main.cf").write_text(main)
     smtp, reentry = ("{}:{}".format(*layout.address(port)) for port in ("smtp", "reentry"))
     master = fragment("master.cf", {"CHROOT": "n", "REENTRY": reentry})
     master = re.sub(r"(?m)^smtp ", f"{smtp} ", master)
+    if has_submission:
+        master += submission.master_cf(layout)
     (etc / "master.cf").write_text(merged(_BASE_MASTER, master))
-    hostname = HOSTNAME.replace(".", r"\.")
-    received = fragment("letterlock-received.regexp", {"MYHOSTNAME": hostname})
-    (etc / "letterlock-received.regexp").write_text(received)
-    (etc / "virtual").write_text(_table(virtual_aliases))
-    (etc / "aliases").write_text(_table(local_aliases))
+    for name in ("letterlock-received.regexp", "letterlock-submission-received.regexp"):
+        text = fragment(name, {"MYHOSTNAME": hostname.replace(".", r"\.")})
+        (etc / name).write_text(text)
+    write_table(layout, "virtual", virtual_aliases)
+    write_table(layout, "aliases", local_aliases)
+    write_table(layout, "transport", {})
     (etc / "mailboxes").write_text(_mailboxes(domains))
     overrides = dict(parameters)
     if not milter:
@@ -143,22 +140,19 @@ def write_config(
     age(etc)
 
 
-def merged(lines: str, ours: str) -> str:
-    """Return `lines` of a master.cf with the services of `ours` added or in their place."""
-    replaced = set(re.findall(r"(?m)^(\S+ +(?:inet|unix)) ", re.sub(" +", " ", ours)))
-    kept = [x for x in lines.splitlines() if " ".join(x.split()[:2]) not in replaced]
-    return "\n".join([*kept, ours])
-
-
 def age(etc: Path) -> None:
     """Make files look as if written a minute ago.
 
     Each Postfix program reads a file that is younger than a few seconds again and again,
     until it is sure that nobody is still writing: two seconds for every start.
     """
-    past = time.time() - 60
     for file in etc.iterdir():
-        os.utime(file, (past, past))
+        _age(file)
+
+
+def _age(file: Path) -> None:
+    past = time.time() - 60
+    os.utime(file, (past, past))
 
 
 def start(layout: Layout) -> Session:
@@ -172,6 +166,13 @@ def start(layout: Layout) -> Session:
         address = layout.address(port)
         wait_until(lambda a=address: greets(a, b"220 "), f"postfix: {port}", log=log)
     return session
+
+
+def write_table(layout: Layout, name: str, rows: Mapping[str, str]) -> None:
+    """Write one of `virtual`, `aliases`, `transport`; what runs needs a reload."""
+    file = layout.postfix / "etc" / name
+    file.write_text("".join(f"{key} {value}\n" for key, value in rows.items()))
+    _age(file)
 
 
 def command(layout: Layout, *arguments: str) -> None:
@@ -190,10 +191,6 @@ def _environment() -> dict[str, str]:
 
 def _pid(file: Path) -> int:
     return int(file.read_text()) if file.exists() and file.read_text().strip() else 0
-
-
-def _table(rows: Mapping[str, str]) -> str:
-    return "".join(f"{key} {value}\n" for key, value in rows.items())
 
 
 def _mailboxes(domains: Sequence[str]) -> str:

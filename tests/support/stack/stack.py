@@ -14,12 +14,13 @@ from keyservice.operator_client import OperatorClient
 from stack import daemons, dovecot, postfix, redis_server, smtp
 from stack.layout import Layout
 from stack.processes import STOP_SECONDS, NotReady, Session, entered
+from stack.submitting import Submitting
 from stack.view import View
 
 DOMAIN = "example.test"
 
 
-class Stack(View):
+class Stack(View, Submitting):
     """One private stack in a directory; a context manager that starts and stops it.
 
     `domains`: served domains with their policy settings, as in the key service's file.
@@ -28,6 +29,11 @@ class Stack(View):
     `untraced`: deliver without this host's Received fields. `notices`: owners are told about
     their certificates. `environment`: further variables for the two daemons. Any mailbox of
     a domain exists unless its name begins with `no-such-`.
+
+    `submission`: users hand in mail, too (`submit`). `authentication`: settings of the
+    milter's section, such as `nameserver`; None: it is off, and no DNS is asked. `relays`:
+    where mail for domains of others goes, as HOST:PORT; no other mail leaves. `hostname`:
+    Postfix's, and the authserv-id; two stacks that send each other mail need two.
     """
 
     def __init__(
@@ -45,12 +51,17 @@ class Stack(View):
         stale_seconds: int = 3600,
         notices: bool = False,
         environment: Mapping[str, str] | None = None,
+        submission: bool = False,
+        authentication: Mapping[str, object] | None = None,
+        relays: Mapping[str, str] | None = None,
+        hostname: str = postfix.HOSTNAME,
     ) -> None:
         """Lay everything out; nothing runs yet."""
         if any(session.members() for session in entered(directory.resolve() / "started.jsonl")):
             raise NotReady(f"{directory}: a stack is running there already")
         self.layout = Layout.create(directory)
         self._sessions: dict[str, Session] = {}
+        self._has_submission = submission
         environment = dict(environment or {})
         domains = domains or {DOMAIN: {}}
         layout = self.layout
@@ -65,20 +76,26 @@ class Stack(View):
             self._starters = {k: self._starters[k] for k in ("dovecot", "postfix")}
         postfix.write_config(
             layout,
+            hostname=hostname,
             domains=list(domains),
             virtual_aliases=virtual_aliases or {},
             local_aliases=local_aliases or {},
             parameters=parameters or {},
             milter=milter,
             untraced=untraced,
+            has_submission=submission,
         )
+        self.relay(relays or {})
         daemons.write_milter_config(
             layout,
+            hostname=hostname,
             workers=workers,
             deadline_seconds=deadline_seconds,
             stale_seconds=stale_seconds,
+            authentication=authentication,
+            has_submission=submission,
         )
-        daemons.write_keyservice_config(layout, domains, notices=notices)
+        daemons.write_keyservice_config(layout, domains, notices=notices, has_submission=submission)
 
     def start(self) -> Self:
         """Start every daemon and write `stack.json`; on failure stop what had started."""
@@ -94,6 +111,8 @@ class Stack(View):
     def start_daemon(self, name: str) -> None:
         """Start one of redis, keyservice, dovecot, milter, postfix; return when it is ready."""
         self._sessions[name] = self._starters[name]()
+        if name == "keyservice" and self._has_submission:
+            self.require_authority()
 
     def stop_daemon(self, name: str, seconds: float = STOP_SECONDS) -> None:
         """End one daemon in an orderly way and return when all its processes are gone."""
@@ -145,6 +164,15 @@ class Stack(View):
         recipients = [to] if isinstance(to, str) else list(to)
         return smtp.send(self.layout.address("smtp"), message, recipients, sender, options)
 
+    def relay(self, routes: Mapping[str, str]) -> None:
+        """Send mail for domains of others to HOST:PORT; before the start, or with a reload."""
+        rows = {}
+        for domain, address in routes.items():
+            host, _, port = address.rpartition(":")
+            # In brackets: not a domain whose MX is to be looked up (transport(5)).
+            rows[domain] = f"smtp:[{host}]:{port}"
+        postfix.write_table(self.layout, "transport", rows)
+
     def sendmail(self, message: bytes, to: str, sender: str = "daemon@mx.example.test") -> None:
         """Hand `message` to sendmail(1), as a program on the mail host would."""
         etc = str(self.layout.postfix / "etc")
@@ -166,6 +194,7 @@ class Stack(View):
             "smtp": "{}:{}".format(*layout.address("smtp")),
             "reentry": "{}:{}".format(*layout.address("reentry")),
             "imap": "{}:{}".format(*layout.address("imap")),
+            "password": dovecot.PASSWORD,
             "lmtp": str(dovecot.lmtp_socket(layout)),
             "lmtp_maildir": f"{layout.mail}/{{domain}}/{{local}}/Maildir",
             "keyservice": daemons.keyservice_socket(layout),

@@ -11,6 +11,7 @@ import pytest
 from keyservice import config, policy
 from keyservice.config import Config, load, read_secret
 from keyservice.errors import ConfigError
+from keyservice.sender_wire import SenderPolicy
 from keyservice.wire import MailboxPolicy
 
 EXAMPLE = Path(config.__file__).parents[1] / "keyservice.toml"
@@ -33,7 +34,8 @@ def test_the_example_shows_every_option_with_its_default(tmp_path: Path) -> None
     loaded = load(written(tmp_path, uncommented()))
 
     assert Config() == msgspec.structs.replace(loaded, domains={})
-    assert MailboxPolicy() == policy.parse(loaded.domains["example.org"].settings)
+    in_force = policy.parse(loaded.domains["example.org"].settings)
+    assert (MailboxPolicy(), SenderPolicy()) == in_force
     assert set(policy.SETTINGS) == set(loaded.domains["example.org"].settings)
 
 
@@ -64,6 +66,9 @@ def test_every_option_has_its_four_parts() -> None:
         ("metrics", 'metrics = "127.0.0.1:high"'),
         ("without_certificate", '[domains."example.org"]\nwithout_certificate = "plaintext"'),
         ("example.org", '[domains."example.org"]\nkeep_outside = ["Content-Type"]'),
+        ("outgoing", '[domains."example.org"]\noutgoing = "always"'),
+        ("outgoing_level", '[domains."example.org"]\noutgoing_level = 0'),
+        ("copy_to_self", '[domains."example.org"]\ncopy_to_self = "yes"'),
         ("Example.ORG", '[domains."Example.ORG"]'),
         ("exa mple", '[domains."exa mple"]'),
         ("header", '[domains."example.org"]\nheader = "x"'),

@@ -3,15 +3,17 @@
 import pytest
 
 from keyservice.errors import BadSetting
+from keyservice.levels import Level
 from keyservice.operator_wire import PolicySource
 from keyservice.policy import SETTINGS, parse, resolve
+from keyservice.sender_wire import Outgoing, SenderPolicy
 from keyservice.wire import HeaderPolicy, MailboxPolicy, WithoutCertificate
 
 
 def test_the_nearest_setting_wins_and_its_source_is_told() -> None:
     """Mailbox over domain over default."""
     domain = {"without_certificate": "accept", "header_policy": "hcp_shy"}
-    policy, sources = resolve(domain, {"header_policy": "hcp_all"})
+    (policy, _), sources = resolve(domain, {"header_policy": "hcp_all"})
 
     assert WithoutCertificate.ACCEPT is policy.without_certificate
     assert HeaderPolicy.HCP_ALL is policy.header_policy
@@ -20,10 +22,50 @@ def test_the_nearest_setting_wins_and_its_source_is_told() -> None:
     assert PolicySource.DEFAULT is sources["mailer"]
 
 
+def test_settings_about_mail_from_it_are_of_the_same_kind() -> None:
+    """One namespace, and levels are numbers, as everywhere."""
+    (_, policy), sources = resolve(
+        {"outgoing": "required", "autocrypt": False}, {"outgoing_level": 3}
+    )
+
+    assert (Outgoing.REQUIRED, Level.PROVIDER_ENDORSEMENT) == (
+        policy.outgoing,
+        policy.outgoing_level,
+    )
+    assert (False, False) == (policy.autocrypt, policy.autocrypt_enrols)
+    assert (PolicySource.DOMAIN, PolicySource.MAILBOX, PolicySource.DEFAULT) == (
+        sources["outgoing"],
+        sources["outgoing_level"],
+        sources["copy_to_self"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"outgoing": "always"}, "outgoing: expected never or when-known or required"),
+        ({"outgoing_level": 9}, "outgoing_level: expected a level, 1 to 8"),
+        ({"outgoing_level": "provider_trust"}, "outgoing_level: expected a level, 1 to 8"),
+        ({"outgoing_level": True}, "outgoing_level: expected a level, 1 to 8"),
+        ({"copy_to_self": "yes"}, "copy_to_self: expected true or false"),
+        ({"prefer_encrypt": "always"}, "prefer_encrypt: expected nopreference or mutual"),
+        ({"keep_outside": "X-Spam"}, "keep_outside: expected a list of texts"),
+        ({"mailer": 3}, "mailer: expected a text"),
+        ({"colour": "red"}, "there is no such setting"),
+    ],
+)
+def test_the_operator_reads_what_was_expected(settings: dict[str, object], sentence: str) -> None:
+    """The setting, and what may stand there."""
+    with pytest.raises(BadSetting) as bad:
+        parse(settings)
+
+    assert sentence == str(bad.value)
+
+
 def test_the_default_defers() -> None:
     """Nobody gets plaintext by saying nothing."""
-    assert WithoutCertificate.DEFER is parse({}).without_certificate
-    assert MailboxPolicy() == resolve({}, {})[0]
+    assert WithoutCertificate.DEFER is parse({}).mailbox.without_certificate
+    assert (MailboxPolicy(), SenderPolicy()) == resolve({}, {})[0]
     assert set(SETTINGS) == set(resolve({}, {})[1])
 
 
@@ -59,6 +101,6 @@ def test_bad_settings_are_refused(settings: dict[str, object]) -> None:
 
 def test_ordinary_settings_are_taken() -> None:
     """The operator's list of harmless fields."""
-    policy = parse({"keep_outside": ["X-Spam-Flag", "List-Id"], "mailer": "mx@example.org"})
+    policy = parse({"keep_outside": ["X-Spam-Flag", "List-Id"], "mailer": "mx@example.org"}).mailbox
 
     assert ("X-Spam-Flag", "List-Id") == policy.keep_outside

@@ -6,10 +6,11 @@ from email.message import Message
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 import messages
 from keyservice.client import HeaderPolicy
-from letterlock.header_protection import Form, payload_head
+from letterlock.header_protection import Form, Recorded, payload_head
 from letterlock.message import HeaderField, HeaderSection, split
 from letterlock.restore import restore
 
@@ -170,3 +171,32 @@ def test_header_sections_are_repeated_only_where_nothing_stays_outside() -> None
     forms = [Form.of(policy) for policy in HeaderPolicy]
 
     assert [Form.ROOT, Form.ROOT, Form.RFC822] == forms
+
+
+VERDICTS = HeaderField(b"Authentication-Results", b" mx.example.org;\r\n dkim=pass")
+FORGED = b"Authentication-Results: mx.example.org; spf=pass\r\n"
+
+
+@pytest.mark.parametrize("form", Form)
+def test_what_we_know_comes_first_and_what_pretends_to_is_gone(form: Form) -> None:
+    """The owner reads one such field of ours, and it is ours."""
+    octets = b"Received: by x\r\n" + FORGED + b"From: a@x.org\r\nContent-Type: text/plain\r\n\r\n"
+    section, body = split(octets)
+    head = payload_head(section, form, None, Recorded(VERDICTS, frozenset({1})))
+    root = email.message_from_bytes(head + body)
+
+    assert ["Letterlock-Original", "Authentication-Results"] == list(root)[:2]
+    assert 1 == list(root).count("Authentication-Results")
+    assert "dkim=pass" in root["Authentication-Results"]
+
+
+@given(messages.files(), st.sampled_from(Form), st.frozensets(st.integers(0, 20)))
+def test_the_original_comes_back_whatever_we_recorded(
+    octets: bytes, form: Form, places: frozenset[int]
+) -> None:
+    """Ours is taken out again, theirs is put back."""
+    section, body = split(octets)
+    forged = frozenset(at for at in places if at < len(section.fields))
+    head = payload_head(section, form, None, Recorded(VERDICTS, forged))
+
+    assert octets == restore(head + body).octets

@@ -2,6 +2,7 @@
 
 import email
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 import messages
 from keyservice.client import HeaderPolicy, Mailbox, MailboxPolicy
 from letterlock import pgpmime
-from letterlock.header_protection import Form, inexact, payload_head
+from letterlock.header_protection import Form, Recorded, inexact, payload_head
 from letterlock.message import HeaderField, HeaderSection, split
 from letterlock.outer_header import (
     OuterHeader,
     arrived_encrypted_outer_header,
+    as_arrived,
     wrapped_outer_header,
 )
 from letterlock.own_fields import (
@@ -41,20 +43,24 @@ def _wrapped(octets: bytes, **policy: object) -> OuterHeader:
     return wrapped_outer_header(section, MailboxPolicy(**policy), DELIVERY, BOUNDARY)
 
 
+def _as_written(name: str, value: str) -> tuple[bytes, bytes]:
+    return name.encode(), value.encode("ascii").replace(b"\n", b"\r\n")
+
+
 def _edited(header: OuterHeader) -> bytes:
     """Do what Postfix does with the edits: one after the other, counting by name."""
     fields = [(f.name, f.value) for f in header.section]
     for change in header.changes():
         name = change.name.encode()
-        at = [i for i, (n, _) in enumerate(fields) if n.lower() == name.lower()]
+        at = [i for i, (n, _) in enumerate(fields) if n.rstrip().lower() == name.rstrip().lower()]
         target = at[change.occurrence - 1]
         if change.value is None:
             del fields[target]
         else:
             fields[target] = (name, change.value.encode("ascii").replace(b"\n", b"\r\n"))
-    fields += [
-        (n.encode(), v.encode("ascii").replace(b"\n", b"\r\n")) for n, v in header.additions()
-    ]
+    fields += [_as_written(*field) for field in header.additions()]
+    for field in header.insertions():
+        fields.insert(0, _as_written(*field))
     return b"".join(name + b":" + value + b"\r\n" for name, value in fields)
 
 
@@ -252,3 +258,39 @@ def test_octets_beyond_ascii_stay_where_they_were() -> None:
 
     assert header.outside[0] is header.section.fields[0]
     assert HeaderField(b"Subject", b" [...]") == header.outside[1]
+
+
+@given(messages.sections(), st.data())
+def test_edits_of_what_was_made_of_a_section_are_edits_of_that_section(
+    received: HeaderSection, data: st.DataObject
+) -> None:
+    """A submission is cleaned, then wrapped; Postfix holds what was handed in."""
+    fates = [
+        data.draw(st.sampled_from([field, None, HeaderField(field.name, b" new")]))
+        for field in received.fields
+    ]
+    kept = tuple(fates)
+    made = HeaderSection((*(f for f in fates if f is not None), HeaderField(b"Autocrypt", b" x")))
+    header = wrapped_outer_header(made, MailboxPolicy(), DELIVERY, BOUNDARY)
+
+    assert header.octets == _edited(header.over(received, kept))
+
+
+def test_what_stays_readable_keeps_all_but_what_is_forged() -> None:
+    """What we know goes in front."""
+    section, _ = split(b"A: 1\r\nAuthentication-Results: us; x\r\nB: 2\r\n\r\n")
+    ours = HeaderField(b"Authentication-Results", b" us; none")
+    header = as_arrived(section, Recorded(ours, frozenset({1})))
+
+    assert b"Authentication-Results: us; none\r\nA: 1\r\nB: 2\r\n" == header.octets
+    assert header.octets == _edited(header)
+
+
+def test_a_copy_that_leaves_does_not_say_who_encrypted_it() -> None:
+    """The marker is for the mailboxes of the provider that writes it."""
+    section, _ = split(b"From: a@x.org\r\n\r\n")
+    delivery = replace(DELIVERY, marker=None)
+
+    assert b"Letterlock" not in wrapped_outer_header(
+        section, MailboxPolicy(), delivery, BOUNDARY
+    ).octets

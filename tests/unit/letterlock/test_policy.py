@@ -9,9 +9,14 @@ from keyservice.client import (
     ArrivedEncrypted,
     MailboxPolicy,
     Outcome,
+    Outgoing,
+    PeerAnswer,
+    PeerOutcome,
+    SenderPolicy,
     WithoutCertificate,
 )
-from letterlock.policy import Disposition, Treatment, treat
+from keyservice.levels import Level
+from letterlock.policy import Disposition, Treatment, treat, treat_peer
 
 EVERY_CASE = list(
     product(
@@ -113,3 +118,51 @@ def test_exactly_the_refusals_have_a_reply(treatment):
 
     assert expected == (reply and reply.code // 100)
     assert reply is None or reply.enhanced.startswith(f"{expected}.")
+
+
+EVERY_PEER = list(
+    product(
+        Outgoing,
+        (None, *PeerOutcome),
+        (None, *Level),
+        (False, True),  # can_encrypt
+        (False, True),  # arrived_encrypted
+    )
+)
+
+
+def treated_peer(
+    outgoing: Outgoing, outcome: PeerOutcome | None, level: Level | None, can: bool, arrived: bool
+) -> Treatment:
+    peer = None if outcome is None else PeerAnswer(mailbox="p@x.org", outcome=outcome, level=level)
+    policy = SenderPolicy(outgoing=outgoing)
+    return treat_peer(policy, peer, can_encrypt=can, arrived_encrypted=arrived)
+
+
+@pytest.mark.parametrize("case", EVERY_PEER)
+def test_a_submission_leaves_readable_by_the_sender_s_policy_only(case):
+    """`never`; or `when-known` and the key service has said that none is known."""
+    outgoing, outcome, level, can, arrived = case
+    is_known = outcome is PeerOutcome.FOUND and can and (level or 0) >= Level.PROVIDER_TRUST
+    is_told = outcome not in (None, PeerOutcome.UNREACHABLE)
+    allowed = not arrived and (
+        outgoing is Outgoing.NEVER or (outgoing is Outgoing.WHEN_KNOWN and is_told and not is_known)
+    )
+
+    assert allowed == (treated_peer(*case).disposition is Disposition.PASSED_PLAIN)
+
+
+@pytest.mark.parametrize("case", EVERY_PEER)
+def test_a_submission_is_encrypted_to_whom_it_can_be(case):
+    """A certificate that is good enough is used, unless the sender's client was first."""
+    outgoing, outcome, level, can, arrived = case
+    is_known = outcome is PeerOutcome.FOUND and can and (level or 0) >= Level.PROVIDER_TRUST
+    expected = is_known and not arrived and outgoing is not Outgoing.NEVER
+
+    assert expected == (treated_peer(*case) is Treatment.ENCRYPT_PEER)
+
+
+@pytest.mark.parametrize("outgoing", Outgoing)
+def test_what_the_sender_s_client_encrypted_passes(outgoing):
+    """Whatever is known of the recipient."""
+    assert Treatment.PASS_SUBMITTED is treated_peer(outgoing, None, None, False, True)

@@ -4,37 +4,12 @@ import subprocess
 
 import pytest
 
+from fake_postfix import SETTINGS, FakePostfix
 from letterlock import listed_table, postfix_tables
 from letterlock.aliases import final_recipients
 from letterlock.errors import TablesUnavailable
-from letterlock.postfix_tables import KEPT_SECONDS, PostfixTables, Resolver
-
-SETTINGS = {
-    "alias_maps": "ldap:/aliases",
-    "local_transport": "local:$myhostname",
-    "mydestination": "mx.example.test, ldap:/destinations",
-    "myorigin": "example.test",
-    "propagate_unmatched_extensions": "canonical, virtual",
-    "recipient_delimiter": "+",
-    "virtual_alias_maps": "ldap:/virtual regexp:/pattern, proxy:pgsql:/later",
-}
-
-
-class Postfix:
-    """postconf and postmap over dictionaries; remembers what they were asked."""
-
-    def __init__(self, tables, **settings):
-        self.tables = tables
-        self.settings = SETTINGS | settings
-        self.asked = []
-
-    def __call__(self, command, question):
-        if command[0] == "postconf":
-            return "".join(f"{name} = {value}\n" for name, value in self.settings.items())
-        table, keys = command[-1], question.split()
-        self.asked.append((table, keys))
-        found = self.tables.get(table, {})
-        return "".join(f"{key}\t{found[key]}\n" for key in keys if key in found)
+from letterlock.kept import KEPT_SECONDS
+from letterlock.postfix_tables import PostfixTables, Resolver
 
 
 def addresses(postfix, forward_path):
@@ -44,7 +19,7 @@ def addresses(postfix, forward_path):
 
 def test_every_table_is_asked_for_the_complete_address_before_any_for_the_domain():
     """virtual(5): the order of keys goes before the order of tables."""
-    postfix = Postfix(
+    postfix = FakePostfix(
         {
             "ldap:/virtual": {"@example.test": "catchall@example.test"},
             "pgsql:/later": {"bob@example.test": "alice@example.test"},
@@ -57,27 +32,27 @@ def test_every_table_is_asked_for_the_complete_address_before_any_for_the_domain
 
 def test_a_pattern_table_is_asked_for_complete_addresses_only():
     """regexp_table(5): else `/./` would match the catch-all key of every domain."""
-    postfix = Postfix({})
+    postfix = FakePostfix({})
 
     addresses(postfix, "bob+x@example.test")
 
     assert ("regexp:/pattern", ["bob+x@example.test"]) in postfix.asked
     assert (
         "ldap:/virtual",
-        ["bob+x@example.test", "bob@example.test", "@example.test"],
+        ["bob+x@example.test", "bob@example.test", "bob+x", "bob", "@example.test"],
     ) in postfix.asked
 
 
 def test_proxied_tables_are_opened_directly():
     """proxymap(8) serves Postfix's daemons only."""
-    postfix = Postfix({"pgsql:/later": {"bob@example.test": "alice@example.test"}})
+    postfix = FakePostfix({"pgsql:/later": {"bob@example.test": "alice@example.test"}})
 
     assert ["alice@example.test"] == addresses(postfix, "bob@example.test")
 
 
 def test_a_local_domain_may_stand_in_a_table():
     """mydestination takes tables as well as names."""
-    postfix = Postfix(
+    postfix = FakePostfix(
         {"ldap:/destinations": {"other.test": "x"}, "ldap:/aliases": {"root": "alice"}}
     )
 
@@ -86,14 +61,71 @@ def test_a_local_domain_may_stand_in_a_table():
 
 def test_local_aliases_are_not_asked_where_local_delivers_nothing():
     """A local_transport other than local(8) does not read alias_maps."""
-    postfix = Postfix({"ldap:/aliases": {"root": "alice"}}, local_transport="lmtp:unix:x")
+    postfix = FakePostfix({"ldap:/aliases": {"root": "alice"}}, local_transport="lmtp:unix:x")
 
     assert ["root@mx.example.test"] == addresses(postfix, "root@mx.example.test")
 
 
+def test_a_key_without_a_domain_counts_for_myorigin_too():
+    """virtual(5): not only for what mydestination has."""
+    postfix = FakePostfix({"ldap:/virtual": {"bob": "alice@example.test"}}, mydestination="")
+
+    assert ["alice@example.test"] == addresses(postfix, "bob@example.test")
+    assert ["bob@elsewhere.test"] == addresses(postfix, "bob@elsewhere.test")
+
+
+def test_myorigin_may_stand_in_a_file(tmp_path):
+    """Debian's main.cf names /etc/mailname."""
+    (tmp_path / "mailname").write_text("origin.test\n# comment\n")
+    postfix = FakePostfix({}, myorigin=f"{tmp_path}/mailname")
+
+    assert ["postmaster@origin.test"] == addresses(postfix, "postmaster")
+    with pytest.raises(TablesUnavailable, match="myorigin"):
+        PostfixTables("/etc/postfix", FakePostfix({}, myorigin=f"{tmp_path}/missing"))
+
+
+LOGINS = {
+    "ldap:/logins": {
+        "info@example.test": "alice, Bob@example.test\tcarol",
+        "bob+sales@example.test": "dave",
+        "nobody@example.test": ",",
+        "root": "erin",
+        "@example.test": "catcher",
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("expected", "address"),
+    [
+        (("alice", "Bob@example.test", "carol"), "Info@example.test"),
+        (("alice", "Bob@example.test", "carol"), "info+x@example.test"),
+        (("dave",), "bob+sales@example.test"),
+        ((), "nobody@example.test"),
+        (("erin",), "root@mx.example.test"),
+        (("erin",), "root+x@example.test"),
+        (("catcher",), "bob@example.test"),
+        (None, "root@elsewhere.test"),
+    ],
+)
+def test_owners_of_an_address_are_found_in_postfix_order(expected, address):
+    """postconf(5), smtpd_sender_login_maps; and what smtpd does about extensions."""
+    tables = PostfixTables("/etc/postfix", FakePostfix(LOGINS))
+
+    assert expected == tables.login_owners(address)
+
+
+def test_where_there_is_no_table_of_owners_nothing_is_asked():
+    """It is empty by default, and mydestination may be a table that costs a process."""
+    postfix = FakePostfix(LOGINS, smtpd_sender_login_maps="")
+
+    assert PostfixTables("/etc/postfix", postfix).login_owners("info@example.test") is None
+    assert [] == postfix.asked
+
+
 def test_a_setting_that_postconf_does_not_tell_is_an_error():
     """Nothing is assumed about a Postfix that cannot be read."""
-    postfix = Postfix({})
+    postfix = FakePostfix({})
     del postfix.settings["myorigin"]
 
     with pytest.raises(TablesUnavailable, match="myorigin"):
@@ -120,7 +152,7 @@ def _postconf() -> str:
 def test_answers_are_kept_for_a_minute_and_no_longer():
     """An alias that changes takes effect without a restart."""
     now = [0.0]
-    postfix = Postfix({"ldap:/virtual": {"bob@example.test": "alice@example.test"}})
+    postfix = FakePostfix({"ldap:/virtual": {"bob@example.test": "alice@example.test"}})
     recipients = Resolver(PostfixTables("/etc/postfix", postfix), lambda: now[0])
     recipients.resolve("bob@example.test")
     postfix.tables = {}
@@ -181,3 +213,18 @@ def test_a_table_whose_file_is_gone_defers(real_postfix):
     """Missing is not empty."""
     with pytest.raises(TablesUnavailable):
         final_recipients("bob@example.test", PostfixTables(str(real_postfix)))
+
+
+def test_owners_are_kept_for_a_minute_like_aliases():
+    """A table that is no file costs a process for each question."""
+    now = [0.0]
+    postfix = FakePostfix(LOGINS, mydestination="")
+    resolver = Resolver(PostfixTables("/etc/postfix", postfix), lambda: now[0])
+    first, second = (resolver.login_owners("info@example.test") for _ in range(2))
+    asked = len(postfix.asked)
+    postfix.tables = {}
+    now[0] = KEPT_SECONDS + 1
+
+    assert first == second
+    assert 1 == asked
+    assert resolver.login_owners("info@example.test") is None

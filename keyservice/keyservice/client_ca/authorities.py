@@ -1,0 +1,119 @@
+"""The authorities: made, listed, retired, and shown to Postfix."""
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cryptography import x509
+
+from keyservice.client_ca import issuing, passphrase, store, trusted_file
+from keyservice.client_ca.authority import Authority, make_authority, unlock
+from keyservice.client_ca.errors import NoAuthority, NoSuchAuthority
+from keyservice.client_ca.store import StoredAuthority
+from keyservice.client_certificate_wire import ClientCA, ClientCAs
+from keyservice.config import ClientCASection
+from keyservice.database import Database
+
+log = logging.getLogger(__name__)
+
+
+class Authorities:
+    """Any thread may call it."""
+
+    def __init__(
+        self, database: Database, section: ClientCASection, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Do nothing yet."""
+        self._database = database
+        self._section = section
+        self._clock = clock
+        # An older list must not be written over a newer one.
+        self._writing = threading.Lock()
+
+    def create(self) -> ClientCAs:
+        """Make another authority, which issues from now on. Raises CALocked.
+
+        Those that were there stay trusted until they end or are retired.
+        """
+        now = int(self._clock())
+        secret = passphrase.read(self._section.passphrase_file)
+        new = make_authority(self._section.name, secret, now)
+        with self._database.writing() as connection:
+            store.add_authority(connection, new, now)
+        log.info("client_ca_created", extra={"ca": new.name})
+        return self._changed()
+
+    def retire(self, name: str) -> ClientCAs:
+        """End an authority, all that it issued, and its private key. Raises NoSuchAuthority."""
+        with self._database.writing() as connection:
+            if not store.retire_authority(connection, name, int(self._clock())):
+                raise NoSuchAuthority("there is no authority of this name, or it is retired")
+        log.info("client_ca_retired", extra={"ca": name})
+        return self._changed()
+
+    def show(self, file_problem: str | None = None) -> ClientCAs:
+        """Return all authorities, retired ones included."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            stored = store.authorities(connection)
+            numbers = store.counted(connection, now)
+        trusted = [each for each in stored if each.is_trusted(now)]
+        return ClientCAs(
+            authorities=tuple(
+                _view(each, each in trusted[:1], numbers.get(each.id, 0)) for each in stored
+            ),
+            trusted=_pem(trusted),
+            file_problem=file_problem,
+        )
+
+    def unlock_issuing(self) -> tuple[int, Authority]:
+        """Return the authority that issues, and its row. Raises NoAuthority, CALocked."""
+        with self._database.reading() as connection:
+            stored = store.issuing(connection, self._clock())
+            private_key = store.private_key(connection, stored.id) if stored else None
+        if stored is None or private_key is None:
+            raise NoAuthority(
+                "there is no authority that issues: letterlock client-certificate ca create"
+            )
+        secret = passphrase.read(self._section.passphrase_file)
+        return stored.id, unlock(stored.certificate, private_key, secret)
+
+    def write_trusted(self) -> str | None:
+        """Bring the file for Postfix up to date; return what hindered it.
+
+        While no authority is trusted it stays as it is, or away: a file without certificates
+        would switch TLS off in Postfix.
+        """
+        path = self._section.trusted_file
+        with self._writing:
+            if not path or not (trusted := self.show().trusted):
+                return None
+            try:
+                trusted_file.write(Path(path), trusted)
+            except OSError as error:
+                log.warning("client_ca_file_failed", extra={"error": error.strerror})
+                return f"client_ca.trusted_file: {path}: {error.strerror}"
+        return None
+
+    def _changed(self) -> ClientCAs:
+        return self.show(self.write_trusted())
+
+
+def _view(stored: StoredAuthority, issues: bool, certificates: int) -> ClientCA:
+    return ClientCA(
+        name=stored.name,
+        fingerprint=hashlib.sha256(stored.certificate).hexdigest(),
+        certificate=_pem([stored]),
+        not_after=stored.not_after,
+        created_at=stored.created_at,
+        issues=issues,
+        certificates=certificates,
+        retired_at=stored.retired_at,
+    )
+
+
+def _pem(stored: Sequence[StoredAuthority]) -> str:
+    return "".join(issuing.pem(x509.load_der_x509_certificate(each.certificate)) for each in stored)
