@@ -33,13 +33,13 @@ class SenderClient:
         self._clock = clock
         self._held: Recent[Sender] = Recent(HELD_MAX)
 
-    def sender(self, mailbox: Mailbox) -> Sender | None:
+    def sender(self, mailbox: Mailbox, *, anew: bool = False) -> Sender | None:
         """Return what is known about `mailbox`, as it was SENDER_HELD_MAX seconds ago or later.
 
-        None: nobody could say, and mail from it has to be deferred.
+        None: nobody could say, and mail from it has to be deferred. `anew`: as it is now.
         """
         asked_at = self._clock()
-        if (held := self._held.get(mailbox.key, asked_at)) is not None:
+        if not anew and (held := self._held.get(mailbox.key, asked_at)) is not None:
             return held
         try:
             found = ask(self._endpoint, "GET", _path(mailbox), Sender, deadline=self._deadline)

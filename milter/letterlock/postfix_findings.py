@@ -37,5 +37,8 @@ class Expected:
     milter: str = "letterlock"
     """Part of the milter's address in smtpd_milters that tells it from others."""
 
+    submission: str = "letterlock/submission"
+    """The same for its submission role."""
+
     reentry: str = "127.0.0.1:10027"
     """Service name of the re-entry port."""

@@ -6,7 +6,7 @@ lines mean, and where the manual says so, is in postfix-conf/README.md.
 
 from collections.abc import Callable, Iterator
 
-from letterlock import postfix_servers
+from letterlock import postfix_servers, postfix_submission
 from letterlock.postfix import Settings, elements
 from letterlock.postfix_findings import MAIN, Expected, Finding, Severity
 
@@ -106,6 +106,7 @@ def _notes(settings: Settings, _: Expected) -> Iterator[Finding]:
     for name in _CHECKS:
         values = [settings.parameters.get(name, "")]
         values += [service.overrides.get(name, "") for service in settings.services]
+        values = [value for value in values if "letterlock-submission-received" not in value]
         if any(values):
             reason = "WARN, INFO and HOLD write what they match, Subject included, to the log"
             yield Finding(MAIN, f"look through {name}", reason, Severity.NOTE)
@@ -145,6 +146,7 @@ RULES: tuple[Rule, ...] = (
     _main_values,
     postfix_servers.non_smtpd,
     postfix_servers.servers,
+    postfix_submission.submissions,
     postfix_servers.sizes,
     postfix_servers.reentry,
     _notes,

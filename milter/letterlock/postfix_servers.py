@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from letterlock.postfix import Service, Settings, elements, milters
+from letterlock.postfix import MilterEntry, Service, Settings, elements, milters
 from letterlock.postfix_findings import MAIN, Expected, Finding
+from letterlock.postfix_submission import has_role, is_submission
 
-_SUBMISSION = frozenset({"submission", "submissions", "smtps", "587", "465"})
+_PUBLIC = frozenset({"smtp", "25", "smtpd"})
 _LOOPBACK = ("127.", "[::1]:", "localhost:")
 
 
@@ -22,13 +23,16 @@ def servers(settings: Settings, expected: Expected) -> Iterator[Finding]:
         if service.program == "smtpd" and service.name != expected.reentry:
             yield from _server_chain(settings, service, expected)
             yield from _bypasses(settings, service)
-            yield from _dropped_fields(settings, service)
+            yield from _dropped_fields(settings, service, expected)
 
 
 def _server_chain(settings: Settings, service: Service, expected: Expected) -> Iterator[Finding]:
     chain = settings.of(service, "smtpd_milters")
     default = settings.of(service, "milter_default_action")
-    yield from _chain(service.title, "smtpd_milters", chain, default, expected)
+    if has_role(settings, expected) and is_submission(settings, service, expected):
+        yield from _submission_chain(service, chain, default, expected)
+    else:
+        yield from _chain(service.title, "smtpd_milters", chain, default, expected)
     queue = settings.parameters.get("queue_directory", "")
     for milter in milters(chain):
         # The path is looked up after chroot(2), below the queue directory.
@@ -42,15 +46,41 @@ def _chain(
     where: str, parameter: str, chain: str, default_action: str, expected: Expected
 ) -> Iterator[Finding]:
     entries = milters(chain)
-    ours = next((e for e in entries if expected.milter in e.address), None)
+    ours = next((e for e in entries if _is_for_strangers(e, expected)), None)
     option = parameter if where == MAIN else f"-o {parameter}"
     if ours is None:
         reason = "mail that comes in here does not pass Letterlock and is stored as it is"
         yield Finding(where, f"{option} = ..., $letterlock_milter", reason)
         return
+    yield from _last(where, f"{option} = ..., $letterlock_milter", ours, entries, default_action)
+
+
+def _is_for_strangers(entry: MilterEntry, expected: Expected) -> bool:
+    return expected.milter in entry.address and expected.submission not in entry.address
+
+
+def _submission_chain(
+    service: Service, chain: str, default_action: str, expected: Expected
+) -> Iterator[Finding]:
+    entries = milters(chain)
+    ours = next((e for e in entries if expected.submission in e.address), None)
+    line = "-o smtpd_milters = ..., $letterlock_submission_milter"
+    if ours is None:
+        reason = "what your users send is neither signed nor compared with who sends it"
+        yield Finding(service.title, line, reason)
+        return
+    if service.name.rpartition(":")[2] in _PUBLIC:
+        reason = "mail from the Internet comes in here; the submission role refuses strangers"
+        yield Finding(service.title, "-o smtpd_milters = ..., $letterlock_milter", reason)
+    yield from _last(service.title, line, ours, entries, default_action)
+
+
+def _last(
+    where: str, line: str, ours: MilterEntry, entries: list[MilterEntry], default_action: str
+) -> Iterator[Finding]:
     if ours is not entries[-1]:
         reason = "milters behind Letterlock see ciphertext, and may undo its header fields"
-        yield Finding(where, f"{option} = ..., $letterlock_milter (last)", reason)
+        yield Finding(where, f"{line} (last)", reason)
     if ours.settings.get("default_action", default_action) != "tempfail":
         reason = "when Letterlock does not answer, mail is let through or refused for good"
         yield Finding(where, f"{{ {ours.address}, default_action=tempfail, ... }}", reason)
@@ -69,13 +99,15 @@ def _bypasses(settings: Settings, service: Service) -> Iterator[Finding]:
         yield Finding(service.title, "-o smtpd_proxy_filter=", reason)
 
 
-def _dropped_fields(settings: Settings, service: Service) -> Iterator[Finding]:
+def _dropped_fields(settings: Settings, service: Service, expected: Expected) -> Iterator[Finding]:
     dropped = _dropped(settings, service)
     cleanup = settings.of(service, "cleanup_service_name")
-    if service.name in _SUBMISSION:
+    if is_submission(settings, service, expected):
         if "bcc" not in dropped:
             reason = "the Bcc field of your users' mail is shown to everybody who gets it"
-            yield Finding(service.title, "-o cleanup_service_name=cleanup", reason)
+            has = has_role(settings, expected)
+            name = "letterlock-submission-cleanup" if has else "cleanup"
+            yield Finding(service.title, f"-o cleanup_service_name={name}", reason)
     elif dropped:
         reason = f"{cleanup} drops {', '.join(sorted(dropped))} before the milter sees them"
         yield Finding(service.title, "-o cleanup_service_name=letterlock-cleanup", reason)

@@ -42,9 +42,9 @@ class Session:
         # Postfix says so where the name does not lead back to the address.
         self.client = SMTPClient(address=address, name="" if name == "unknown" else name)
 
-    def helo(self, domain: bytes) -> None:
+    def helo(self, domain: str) -> None:
         """HELO or EHLO; another one may follow, after STARTTLS for instance."""
-        (self.client.helo,) = _texts(domain)
+        self.client.helo = domain
 
     def mail(self, argument: bytes, *parameters: bytes) -> None:
         """MAIL: a new transaction, with nothing left of the one before."""

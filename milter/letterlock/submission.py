@@ -9,6 +9,7 @@ leaves is signed last (`signed`).
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from keyservice.client import Mailbox, Outcome, Outgoing, PeerAnswer, Sender
 from letterlock import payloads
@@ -24,6 +25,7 @@ from letterlock.header_protection import Recorded
 from letterlock.hygiene import OwnFields, clean
 from letterlock.message import HeaderField, HeaderSection
 from letterlock.openpgp import EncryptedMessage
+from letterlock.origins import NotAllowed
 from letterlock.outer_header import OuterHeader
 from letterlock.outgoing import Builder, Builds
 from letterlock.plan import Treated
@@ -36,13 +38,19 @@ from letterlock.transaction import Recipient, Transaction
 from letterlock.verdict import Verdict
 
 
+class AskSender(Protocol):
+    """Asks the key service about a mailbox that sends."""
+
+    def __call__(self, mailbox: Mailbox, *, anew: bool = False) -> Sender | None:
+        """Return what it says, or said some seconds ago; None: it could not be asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Submitting:
     """What this role knows of the world besides `Effects`."""
 
     tables: SenderTables
-    sender: Callable[[Mailbox], Sender | None]
-    """None: the key service could not be asked."""
+    sender: AskSender
 
     peers: Callable[[Collection[Mailbox]], Mapping[Mailbox, PeerAnswer]]
     aftermath: Aftermath
@@ -70,13 +78,7 @@ class Submission(Gateway):
 
         Raises NotAllowed, SenderUnknown, TablesUnavailable, SigningImpossible, SpillFailed.
         """
-        author = require_own(
-            identity(transaction.client),
-            transaction.envelope.reverse_path,
-            section,
-            self._submitting.tables,
-            self._ask,
-        )
+        author = self._author(transaction, section)
         sender = self._ask(author.mailbox)
         cleaned = clean(section, self._own_fields(author, sender))
         domain = author.address.domain
@@ -104,11 +106,23 @@ class Submission(Gateway):
         if submitted is not None and submitted.sender.policy.autocrypt_enrols:
             self._submitting.aftermath.wrote(submitted.author.mailbox, submitted.received)
 
-    def _ask(self, mailbox: Mailbox) -> Sender:
-        sender = self._submitting.sender(mailbox)
+    def _author(self, transaction: Transaction, section: HeaderSection) -> Author:
+        who, reverse_path = identity(transaction.client), transaction.envelope.reverse_path
+        tables = self._submitting.tables
+        try:
+            return require_own(who, reverse_path, section, tables, self._ask)
+        except NotAllowed:
+            # For good, so not because of what was known before a certificate was issued.
+            return require_own(who, reverse_path, section, tables, self._ask_anew)
+
+    def _ask(self, mailbox: Mailbox, *, anew: bool = False) -> Sender:
+        sender = self._submitting.sender(mailbox, anew=anew)
         if sender is None:
             raise SenderUnknown("key service")
         return sender
+
+    def _ask_anew(self, mailbox: Mailbox) -> Sender:
+        return self._ask(mailbox, anew=True)
 
     def _own_fields(self, author: Author, sender: Sender) -> OwnFields:
         policy, autocrypt = sender.policy, None

@@ -66,8 +66,7 @@ class Host:
         submission.trusted_file(layout).write_bytes(self.ca.certificate)
         self.milter_socket = layout.queue / submission.MILTER_SOCKET
         self.milter = resources.enter_context(RecordingMilter(self.milter_socket))
-        self.socketmap_socket = layout.queue / submission.SOCKETMAP
-        self.map = resources.enter_context(SocketmapServer(self.socketmap_socket))
+        self.map = resources.enter_context(SocketmapServer(layout.queue / submission.SOCKETMAP))
         resources.enter_context(self.stack)
 
     def know(self, shown: Shown, address: str = ALICE) -> None:
@@ -90,7 +89,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 @pytest.fixture(autouse=True)
 def _clean(host: Host) -> Iterator[None]:
-    host.map.tables, host.map.fault = {}, ""
+    host.map.tables, host.map.fault, host.map.is_down = {}, "", False
     host.sink.messages.clear()
     yield
     assert [] == host.stack.queue()
@@ -364,14 +363,11 @@ def test_a_map_that_does_not_know_defers(host: Host, alices: Shown, fault: str) 
 
 def test_a_key_service_that_is_down_defers(host: Host, alices: Shown) -> None:
     """And those who have a password go on."""
-    away = host.socketmap_socket.with_suffix(".away")
-    host.socketmap_socket.rename(away)
-    try:
-        assert 451 == refusal(host, certificate=alices.file)
-        host.stack.submit(MAIL, OUTSIDE, ALICE, login=(ALICE, PASSWORD))
-    finally:
-        away.rename(host.socketmap_socket)
+    host.know(alices)
+    host.map.is_down = True
 
+    assert 451 == refusal(host, certificate=alices.file)[0]
+    host.stack.submit(MAIL, OUTSIDE, ALICE, login=(ALICE, PASSWORD))
     assert 1 == len(left(host))
 
 

@@ -15,7 +15,11 @@ LINE_COLUMNS = 76
 @functools.cache
 def five_packets(user_id: str) -> bytes:
     """Return a certificate of primary key, user ID, encryption subkey and two signatures."""
-    certificate = sequoia(user_id).certificate
+    return five_of(sequoia(user_id).certificate)
+
+
+def five_of(certificate: bytes) -> bytes:
+    """Return those five packets of a certificate that Sequoia made."""
     groups = packet_groups(certificate)
     tags = packet_tags(certificate)
     user_ids = [group for tag, group in zip(tags, groups, strict=True) if tag == Tag.UserID]

@@ -109,7 +109,7 @@ class DnsPeer:
 
     def _answer_udp(self, wire: bytes, peer: tuple[str, int]) -> None:
         query, way = self._asked(wire)
-        right = self._reply(query).to_wire()
+        right = self._reply(query).to_wire(max_size=65_535)
         if way is Way.RIGHT and len(right) > _UDP_OCTETS_MAX:
             way = Way.TRUNCATED
         match way:
@@ -153,7 +153,7 @@ class DnsPeer:
                 if way is Way.SILENT_OVER_TCP:
                     connection.recv(1)
                     return
-                wire = self._reply(query).to_wire()
+                wire = self._reply(query).to_wire(max_size=65_535)
                 connection.sendall(struct.pack("!H", len(wire)) + wire)
             except OSError:
                 return

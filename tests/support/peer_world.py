@@ -34,7 +34,9 @@ from keyservice.replacement import Mode
 from keyservice.report_wire import Report, Reported
 from keyservice.reports import Reports
 from keyservice.rulebook import Rulebook
+from keyservice.senders import Senders
 from keyservice.settings import MailboxSettings
+from keyservice.submissions import Submissions
 from keyservice.vet import vet
 from keyservice.vetting import Vetter
 from keyservice.vetting_child import Verdict
@@ -48,6 +50,7 @@ class DirectVetter:
 
     def __init__(self) -> None:
         self.clock = time.time()
+        self.examined = 0
 
     def vet(self, octets: bytes) -> Verdict:
         """See `judge.Vets`."""
@@ -55,6 +58,7 @@ class DirectVetter:
 
     def examine(self, question: Question) -> Verdict:
         """See `judge.Examines`."""
+        self.examined += 1
         return examine(question, self.clock)
 
 
@@ -103,8 +107,12 @@ class PeerWorld:
         self.reports = Reports(
             self.database, self.answers, self.intake, domains, self.metrics, self.now
         )
-        settings = MailboxSettings(self.database, self.answers, self.now)
-        self.overview = Overview(self.database, self.answers, settings, self.now)
+        self.settings = MailboxSettings(self.database, self.answers, self.now)
+        self.overview = Overview(self.database, self.answers, self.settings, self.now)
+        self.senders = Senders(self.database, self.answers, self.settings, self.now)
+        self.submissions = Submissions(
+            self.database, self.answers, self.settings, self.intake, self.metrics, self.now
+        )
 
     def now(self) -> float:
         """Return the time."""

@@ -17,6 +17,9 @@ class SocketmapServer:
         self.fault = ""
         """A reply to give in place of any other, such as `TEMP later`."""
 
+        self.is_down = False
+        """Whether every connection is closed without an answer."""
+
         self.asked: list[tuple[str, str]] = []
         server = self
 
@@ -45,6 +48,8 @@ class SocketmapServer:
     def _answer(self, request: str) -> str:
         name, _, key = request.partition(" ")
         self.asked.append((name, key))
+        if self.is_down:
+            raise ValueError("hang up")
         if self.fault:
             return self.fault
         found = self.tables.get(name, {}).get(key)

@@ -78,6 +78,12 @@ def test_it_speaks_version_1(http: httpx.Client) -> None:
         "/v1/peers/{mailbox}/discover",
         "/v1/peers/{mailbox}/used",
         "/v1/sightings",
+        "/v1/mailboxes/{mailbox}/client-certificates",
+        "/v1/client-certificates",
+        "/v1/client-certificates/{fingerprint}",
+        "/v1/client-certificates/{fingerprint}/renewal",
+        "/v1/client-cas",
+        "/v1/client-cas/{name}",
         "/health",
     } == set(document["paths"])
 

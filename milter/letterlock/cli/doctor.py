@@ -24,14 +24,22 @@ EXIT_UNREADABLE = 2
     help="Part of Letterlock's address in smtpd_milters.",
 )
 @click.option(
+    "--submission",
+    default=Expected().submission,
+    show_default=True,
+    help="The same for its submission role.",
+)
+@click.option(
     "--reentry",
     default=Expected().reentry,
     show_default=True,
     help="The re-entry port, as in the milter's configuration.",
 )
 @speaks_with_service
-def doctor(config_directory: str, milter: str, reentry: str, service: str, as_json: bool) -> None:
-    """Name every setting of Postfix by which mail could be stored in plaintext or damaged.
+def doctor(
+    config_directory: str, milter: str, submission: str, reentry: str, service: str, as_json: bool
+) -> None:
+    """Name every setting of Postfix by which mail could be stored in plaintext, forged or damaged.
 
     Exit status: 0 none (notes aside), 1 some, 2 the settings cannot be read.
     """
@@ -40,7 +48,7 @@ def doctor(config_directory: str, milter: str, reentry: str, service: str, as_js
     except postfix.PostfixUnreadable as error:
         click.echo(f"letterlock doctor: {error}", err=True)
         sys.exit(EXIT_UNREADABLE)
-    found = findings(settings, Expected(milter=milter, reentry=reentry))
+    found = findings(settings, Expected(milter=milter, submission=submission, reentry=reentry))
     found += _unserved(settings, service)
     click.echo(msgspec.json.encode(found).decode() if as_json else _report(found))
     if any(finding.severity is Severity.BREACH for finding in found):

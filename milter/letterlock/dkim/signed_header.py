@@ -22,6 +22,7 @@ class SignedHeader:
     def __init__(self, section: HeaderSection) -> None:
         """A field of `section` is named by its index."""
         self._section = section
+        self._pieces: dict[tuple[int, Canonicalization], bytes] = {}
 
     def selected(
         self, names: Iterable[bytes], own: int, canonicalization: Canonicalization
@@ -36,10 +37,8 @@ class SignedHeader:
         self, indexes: Sequence[int], own: int, canonicalization: Canonicalization
     ) -> bytes:
         """Return these fields, and the signature field `own` without its signature."""
-        pieces = self._simple if canonicalization is Canonicalization.SIMPLE else self._relaxed
-        return b"".join(
-            [*(pieces[index] for index in indexes), self._unsigned(own, canonicalization)]
-        )
+        pieces = [self._piece(index, canonicalization) for index in indexes]
+        return b"".join([*pieces, self._unsigned(own, canonicalization)])
 
     @cached_property
     def _by_name(self) -> dict[bytes, list[int]]:
@@ -48,19 +47,21 @@ class SignedHeader:
             found.setdefault(key, []).append(index)
         return found
 
-    @cached_property
-    def _simple(self) -> list[bytes]:
-        return [b"%b:%b\r\n" % (field.name, field.value) for field in self._section]
-
-    @cached_property
-    def _relaxed(self) -> list[bytes]:
-        pairs = Relaxed.canonicalize_headers([(f.name, f.value) for f in self._section])
-        return [b"%b:%b" % pair for pair in pairs]
+    def _piece(self, index: int, canonicalization: Canonicalization) -> bytes:
+        key = index, canonicalization
+        if key not in self._pieces:
+            field = self._section.fields[index]
+            self._pieces[key] = _canonical(field.name, field.value, canonicalization)
+        return self._pieces[key]
 
     def _unsigned(self, own: int, canonicalization: Canonicalization) -> bytes:
         """Return the field as it was when it was signed: b= empty, no line end (§3.7)."""
         field = self._section.fields[own]
-        pair = field.name, _B_VALUE.sub(rb"\1", field.value, count=1)
-        if canonicalization is Canonicalization.RELAXED:
-            (pair,) = Relaxed.canonicalize_headers([pair])
-        return b"%b:%b" % (pair[0], pair[1].removesuffix(CRLF))
+        value = _B_VALUE.sub(rb"\1", field.value, count=1)
+        return _canonical(field.name, value, canonicalization).removesuffix(CRLF)
+
+
+def _canonical(name: bytes, value: bytes, canonicalization: Canonicalization) -> bytes:
+    if canonicalization is Canonicalization.RELAXED:
+        return b"%b:%b" % Relaxed.canonicalize_headers([(name, value)])[0]
+    return b"%b:%b\r\n" % (name, value)

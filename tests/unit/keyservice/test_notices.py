@@ -325,6 +325,17 @@ def test_a_notice_is_a_plain_mail(world: World) -> None:
     assert max(map(len, mail.get_content().splitlines())) < 80
 
 
+def test_a_client_certificate_is_told_to_the_owner(world: World) -> None:
+    """Who has it can send in the owner's name; each, and its end, once."""
+    for kind in (EventKind.CLIENT_ISSUED, EventKind.CLIENT_RENEWED, EventKind.CLIENT_REVOKED):
+        world.note(kind, "ab" * 32)
+
+    issued = "A client certificate for sending mail was issued for you"
+    revoked = "A client certificate of yours was revoked"
+    assert [issued, issued, revoked] == world.pass_time(5)
+    assert [] == world.pass_time(DAY)
+
+
 @pytest.mark.parametrize("kind", NoticeKind)
 @pytest.mark.parametrize("address", ["alice@example.org", "ä+b=c/d'e!@xn--bcher-kva.example"])
 def test_every_kind_can_be_told_to_everybody(kind: NoticeKind, address: str) -> None:

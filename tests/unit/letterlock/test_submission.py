@@ -66,6 +66,7 @@ class SubmissionWorld(World):
         self.known = {CAROL: peer(CAROL), DAVE: peer(DAVE, PeerOutcome.NOT_FOUND)}
         self.is_reachable = True
         self.asked = []
+        self.anew = []
         self.used = []
         self.enrolled = []
         self.signs = True
@@ -79,7 +80,8 @@ class SubmissionWorld(World):
         )
         return Submission(effects, "mx.example.test", bytes(32), spill, submitting)
 
-    def sender(self, mailbox):
+    def sender(self, mailbox, *, anew=False):
+        self.anew.append(anew)
         if not self.is_reachable:
             return None
         return Sender(
@@ -275,6 +277,7 @@ def test_somebody_else_s_from_sends_nothing(world):
         world.submit("carol@outside.test", fields=fields)
 
     assert refused.value.reply.text == "From is not an address of the login's owner"
+    assert world.anew[-1]
 
 
 def test_what_cannot_be_signed_does_not_leave(world):
