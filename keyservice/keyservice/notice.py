@@ -104,26 +104,20 @@ _NO_MAIL = (
 )
 
 
+_SUBJECTS = {
+    NoticeKind.ENROLLED: "Your mail is encrypted to a certificate",
+    NoticeKind.REPLACED: "Your mail is encrypted to another certificate",
+    NoticeKind.WAITING: "Another certificate is to replace yours",
+    NoticeKind.WITHDRAWN: "Your certificate is no longer used",
+    NoticeKind.REFUSED: "Your certificate cannot be used any more",
+    NoticeKind.EXPIRING: "Your certificate ends on {}",
+    NoticeKind.CLIENT_ISSUED: "A client certificate for sending mail was issued for you",
+    NoticeKind.CLIENT_REVOKED: "A client certificate of yours was revoked",
+}
+
+
 def _subject(notice: Notice) -> str:
-    match notice.kind:
-        case NoticeKind.ENROLLED:
-            return "Your mail is encrypted to a certificate"
-        case NoticeKind.REPLACED:
-            return "Your mail is encrypted to another certificate"
-        case NoticeKind.WAITING:
-            return "Another certificate is to replace yours"
-        case NoticeKind.WITHDRAWN:
-            return "Your certificate is no longer used"
-        case NoticeKind.REFUSED:
-            return "Your certificate cannot be used any more"
-        case NoticeKind.EXPIRING:
-            return f"Your certificate ends on {_day(notice.until)}"
-        case NoticeKind.CLIENT_ISSUED:
-            return "A client certificate for sending mail was issued for you"
-        case NoticeKind.CLIENT_REVOKED:
-            return "A client certificate of yours was revoked"
-        case _:
-            assert_never(notice.kind)
+    return _SUBJECTS[notice.kind].format(_day(notice.until))
 
 
 def _paragraphs(notice: Notice) -> list[str]:
@@ -131,31 +125,31 @@ def _paragraphs(notice: Notice) -> list[str]:
     since = f"since {_moment(notice.at)}"
     match notice.kind:
         case NoticeKind.ENROLLED:
-            return [f"Mail to {address} is encrypted, {since}, to", certificate, _IF_NOT_YOU]
+            told = [f"Mail to {address} is encrypted, {since}, to", certificate, _IF_NOT_YOU]
         case NoticeKind.REPLACED:
             was = ["It was encrypted before to", _grouped(notice.other)] if notice.other else []
             what = f"Mail to {address} is encrypted, {since}, to"
-            return [what, certificate, *was, _IF_NOT_YOU]
+            told = [what, certificate, *was, _IF_NOT_YOU]
         case NoticeKind.WAITING:
-            return _waiting(notice)
+            told = _waiting(notice)
         case NoticeKind.WITHDRAWN:
-            what = f"Mail to {address} is not encrypted, {since}, to"
-            return [what, certificate, _NO_MAIL]
+            told = [f"Mail to {address} is not encrypted, {since}, to", certificate, _NO_MAIL]
         case NoticeKind.REFUSED:
             what = f"Mail to {address} cannot be encrypted, {since}, to"
-            return [what, certificate, f"Reason: {notice.reason or 'unknown'}", _NO_MAIL]
+            told = [what, certificate, f"Reason: {notice.reason or 'unknown'}", _NO_MAIL]
         case NoticeKind.EXPIRING:
             what = f"Mail to {address} is encrypted to"
             end = f"which ends on {_moment(notice.until)}. Extend it before, or make another one,"
-            return [what, certificate, f"{end} and give it to your provider.", _NO_MAIL]
+            told = [what, certificate, f"{end} and give it to your provider.", _NO_MAIL]
         case NoticeKind.CLIENT_ISSUED:
             what = f"Mail can be sent as {address}, {since}, with the client certificate"
-            return [what, _colons(notice.fingerprint), _IF_NOT_YOUR_DEVICE]
+            told = [what, _colons(notice.fingerprint), _IF_NOT_YOUR_DEVICE]
         case NoticeKind.CLIENT_REVOKED:
             what = f"No mail can be sent as {address}, {since}, with the client certificate"
-            return [what, _colons(notice.fingerprint)]
+            told = [what, _colons(notice.fingerprint)]
         case _:
             assert_never(notice.kind)
+    return told
 
 
 def _waiting(notice: Notice) -> list[str]:

@@ -138,9 +138,11 @@ class Peers:
         now = self._clock()
         with self._database.reading() as connection:
             known = dossier.read(connection, mailbox, rules, now)
-        if weigh(known, rules, now).change is not None:
-            # Time has passed: a certificate has ended, or one has waited long enough.
-            self._answers.settle(mailbox)
+            resolution = weigh(known, rules, now)
+            if resolution.change is None:
+                return _answer(connection, mailbox, known, resolution, now)
+        # Time has passed: a certificate has ended, or one has waited long enough.
+        self._answers.settle(mailbox)
         with self._database.reading() as connection:
             known = dossier.read(connection, mailbox, rules, now)
             resolution = weigh(known, rules, now)

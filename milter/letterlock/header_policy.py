@@ -26,8 +26,8 @@ _REMOVED = frozenset(
         b"dkim-signature",
         b"x-google-dkim-signature",
         b"domainkey-signature",
-        # A certificate of the sender's belongs to the message inside; the draft of
-        # gossip is for encrypted payloads only.
+        # In the mailbox a certificate of the sender's belongs to the message inside; the draft
+        # of gossip is for encrypted payloads only.
         b"autocrypt",
         b"autocrypt-gossip",
         # Only for payloads marked hp="cipher" (RFC 9788 §2.2, §4.2).
@@ -51,9 +51,18 @@ _DATE_TIME = re.compile(
 """RFC 5322 §3.3, and the zones of §4.3 that mean something; in lines without folds."""
 
 
+_FOR_PEERS = frozenset({b"autocrypt"})
+"""Of those, what the peer's server and mail program look for outside (Autocrypt Level 1)."""
+
+
 @lru_cache(maxsize=1024)
-def must_go(key: bytes) -> bool:
-    """Whether a field of this name (lower case) never stays outside."""
+def must_go(key: bytes, *, leaves: bool = False) -> bool:
+    """Whether a field of this name (lower case) never stays outside.
+
+    `leaves`: of a message for a mailbox of somebody else.
+    """
+    if leaves and key in _FOR_PEERS:
+        return False
     return key in _REMOVED or key.startswith((b"arc-", b"letterlock-")) or key == b"letterlock"
 
 

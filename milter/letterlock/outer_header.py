@@ -105,12 +105,12 @@ def wrapped_outer_header(
     forged: frozenset[int] = frozenset(),
 ) -> OuterHeader:
     """Return the outer header of a copy whose body is `pgpmime`'s. Raises UnprintableField."""
-    edits = _Edits(section, policy, policy_function(policy.header_policy), forged)
+    edits = _Edits(section, policy, policy_function(policy.header_policy), forged, delivery)
     edits.replace_structural(
         HeaderField(b"MIME-Version", b" 1.0"),
         HeaderField(b"Content-Type", pgpmime.content_type(boundary)),
     )
-    return edits.finish(delivery)
+    return edits.finish()
 
 
 def arrived_encrypted_outer_header(
@@ -129,9 +129,9 @@ def arrived_encrypted_outer_header(
         function: Policy = hcp_baseline_but_subject
     else:
         function = policy_function(policy.header_policy)
-    edits = _Edits(section, policy, function, forged)
+    edits = _Edits(section, policy, function, forged, delivery)
     edits.added.append(encrypted)
-    return edits.finish(delivery)
+    return edits.finish()
 
 
 class _Edits:
@@ -141,15 +141,18 @@ class _Edits:
         policy: MailboxPolicy,
         function: Policy,
         forged: frozenset[int],
+        delivery: Delivery,
     ) -> None:
         self._section = section
         self._policy = policy
+        self._delivery = delivery
+        self._leaves = delivery.marker is None
         self._kept = frozenset(name.lower().encode() for name in policy.keep_outside)
         concerns_all = function is hcp_all
         self.outside = [
             # Most fields of most messages stay as they are.
             field
-            if not (concerns_all or key in CONCERNED or must_go(key))
+            if not (concerns_all or key in CONCERNED or self._must_go(key))
             else self._outside(field, key, function)
             for field, key in zip(section.fields, section.keys, strict=True)
         ]
@@ -157,8 +160,11 @@ class _Edits:
             self.outside[at] = None
         self.added: list[HeaderField] = []
 
+    def _must_go(self, key: bytes) -> bool:
+        return must_go(key, leaves=self._leaves)
+
     def _outside(self, field: HeaderField, key: bytes, function: Policy) -> HeaderField | None:
-        if must_go(key):
+        if self._must_go(key):
             return None
         if key in self._kept or is_structural(key):
             return field
@@ -181,7 +187,8 @@ class _Edits:
                 self.outside[at] = field if field == wanted else wanted
         self.added += missing.values()
 
-    def finish(self, delivery: Delivery) -> OuterHeader:
+    def finish(self) -> OuterHeader:
+        delivery = self._delivery
         if self._policy.header_policy is HeaderPolicy.HCP_ALL:
             shown = {field.key for field in self.outside if field is not None}
             self.added += [

@@ -45,13 +45,19 @@ def submissions(settings: Settings, expected: Expected) -> Iterator[Finding]:
         if _passes_role(settings, service, expected):
             for rule in (_tls, _strangers, _logins, _certificates, _trace):
                 yield from rule(settings, service)
-        elif is_submission(settings, service, expected):
-            reason = "what your users send is neither signed nor compared with who sends it"
-            line = "-o smtpd_milters=$letterlock_submission_milter"
-            yield Finding(service.title, line, reason, Severity.NOTE)
-        elif has_role(settings, expected) and _is(settings, service, "smtpd_sasl_auth_enable"):
-            reason = "users who log in here hand in mail past the submission role"
-            yield Finding(service.title, "-o smtpd_sasl_auth_enable=no", reason, Severity.NOTE)
+        else:
+            yield from _past_the_role(settings, service, expected)
+
+
+def _past_the_role(settings: Settings, service: Service, expected: Expected) -> Iterator[Finding]:
+    is_used = has_role(settings, expected)
+    if not is_used and is_submission(settings, service, expected):
+        reason = "what your users send is neither signed nor compared with who sends it"
+        line = "-o smtpd_milters=$letterlock_submission_milter"
+        yield Finding(service.title, line, reason, Severity.NOTE)
+    if is_used and _is(settings, service, "smtpd_sasl_auth_enable"):
+        reason = "users who log in here hand in mail past the submission role"
+        yield Finding(service.title, "-o smtpd_sasl_auth_enable=no", reason, Severity.NOTE)
 
 
 def _passwords(settings: Settings, service: Service) -> Iterator[Finding]:
@@ -91,7 +97,8 @@ def _logins(settings: Settings, service: Service) -> Iterator[Finding]:
     if not words & _OWNED or not settings.of(service, "smtpd_sender_login_maps"):
         reason = "Postfix takes any MAIL FROM of a login; only the milter compares"
         line = "-o smtpd_sender_restrictions=reject_authenticated_sender_login_mismatch"
-        yield Finding(service.title, f"{line}, with smtpd_sender_login_maps", reason)
+        where = f"{line}, with smtpd_sender_login_maps"
+        yield Finding(service.title, where, reason, Severity.NOTE)
     by_certificate = _is(settings, service, "smtpd_tls_ask_ccert")
     if by_certificate and "reject_sender_login_mismatch" in words:
         reason = "refuses who shows a certificate: there is no login to own the address"

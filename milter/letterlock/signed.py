@@ -27,7 +27,7 @@ class Signed:
         """See `outgoing.Builds`. Raises SigningImpossible."""
         built = self.builder.build(transaction, treated)
         submitted = transaction.submitted
-        if submitted is None or treated.treatment in _STAYING:
+        if submitted is None or submitted.signers is None or treated.treatment in _STAYING:
             return built
         body = submitted.body if built.body is None else _hashed(built)
         signatures = sign(

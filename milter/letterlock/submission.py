@@ -89,7 +89,7 @@ class Submission(Gateway):
             received=section,
             kept=cleaned.kept,
             body=BodyHasher([BODY_HASH]),
-            signers=self._submitting.keys.signers(domain) if leaving else (),
+            signers=self._submitting.keys.signers(domain) if leaving else None,
         )
         transaction.recorded = Recorded(_authenticated(self._authserv_id))
         self._find_peers(transaction, sender, self._effects.clock())

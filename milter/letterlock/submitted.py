@@ -23,5 +23,5 @@ class Submitted:
     body: BodyHasher
     """Of the body as it was handed in."""
 
-    signers: tuple[Signer, ...]
-    """None where nothing leaves."""
+    signers: tuple[Signer, ...] | None
+    """None where nothing leaves, and nothing is signed."""

@@ -107,7 +107,9 @@ def test_rotation(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with operator.publishes(second) as resolver:
         # Too early: mail that is on its way can no longer be verified.
-        assert 1 == operator.types("check", *resolver).exit_code
+        lacking = operator.types("check", *resolver)
+        assert 1 == lacking.exit_code
+        assert first.startswith(lacking.stdout.partition("DKIM keys")[0])
         then = int(time.time()) + 2 * WEEK + 60
         monkeypatch.setattr(dkim_keys, "_now", lambda: then)
         assert 0 == operator.types("check", *resolver).exit_code

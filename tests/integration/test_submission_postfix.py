@@ -135,6 +135,11 @@ def test_nobody_hands_in_mail_anonymously(host: Host, service: str, to: str) -> 
     assert 554 == refusal(host, to=to, service=service)[0]
 
 
+def test_a_mailbox_that_does_not_exist_is_refused_at_once(host: Host) -> None:
+    """Rules for strangers do not count here, but this one does."""
+    assert 550 == refusal(host, to="no-such-user@example.test", login=(ALICE, PASSWORD))[0]
+
+
 def test_nothing_happens_without_tls(host: Host) -> None:
     """No login is offered, and MAIL is refused, before STARTTLS (RFC 3207 §4)."""
     with smtplib.SMTP(*host.stack.layout.address("submission"), timeout=60) as server:

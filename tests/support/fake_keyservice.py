@@ -95,14 +95,14 @@ def _request(service: FakeKeyService) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             body = service.say(unquote(self.path.rpartition("/")[2]))
-            self.send_response(service.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Connection", "close")
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(body)
             self.close_connection = True
+            with contextlib.suppress(OSError):  # who asked has gone
+                self.send_response(service.status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(body)
 
         def address_string(self) -> str:
             return "unix"

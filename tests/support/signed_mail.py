@@ -5,6 +5,7 @@ Nothing of the code under test is used. Bodies and fields are canonicalized by d
 
 import base64
 import hashlib
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
 )
 from dkim.canonicalization import CanonicalizationPolicy
 
@@ -82,7 +84,14 @@ class Key:
 @cache
 def rsa_key(bits: int = 2048, selector: str = "sel", domain: str = "example.org") -> Key:
     """Return an RSA key, always the same."""
-    return Key(rsa.generate_private_key(65537, bits), domain, selector)
+    if bits >= 1024:
+        return Key(rsa.generate_private_key(65537, bits), domain, selector)
+    pem = subprocess.run(
+        ["openssl", "genrsa", str(bits)], check=True, capture_output=True, timeout=60
+    ).stdout
+    private = load_pem_private_key(pem, None)
+    assert isinstance(private, rsa.RSAPrivateKey)
+    return Key(private, domain, selector)
 
 
 @cache

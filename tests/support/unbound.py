@@ -83,9 +83,13 @@ class Unbound:
         tampered: Mapping[str, tuple[str, str]] | None = None,
         *,
         validating: bool = True,
+        port: int = 0,
     ) -> None:
-        """In the signed file of a zone in `tampered`, the first text is replaced by the second."""
-        self.port = _free_port()
+        """In the signed file of a zone in `tampered`, the first text is replaced by the second.
+
+        `port`: from `free_port`, where somebody must know it before the zones are known.
+        """
+        self.port = port or free_port()
         self._directory = directory
         self._tampered = tampered or {}
         config = _CONFIG.format(port=self.port, directory=directory)
@@ -177,7 +181,7 @@ def _run(folder: Path, *command: str) -> str:
     ).stdout
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that is free for UDP and TCP."""
     while True:
         with socket.socket() as over_tcp, socket.socket(type=socket.SOCK_DGRAM) as over_udp:

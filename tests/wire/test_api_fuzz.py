@@ -24,6 +24,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from certificates import gallery
+from client_certificates import passphrase_file
+from keyservice.client import ClientCertificateRequest, Mailbox, OperatorClient
 from keyservice.operator_wire import BODY_OCTETS_MAX, Problem
 from keyservice_process import KeyServiceProcess
 
@@ -68,7 +70,10 @@ def bodies(draw: st.DrawFn) -> bytes:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyServiceProcess]:
     """A key service for example.org that asks nobody for other people's certificates."""
-    with KeyServiceProcess(tmp_path_factory.mktemp("k"), tcp=True) as service:
+    directory = tmp_path_factory.mktemp("k")
+    sections = {"client_ca": {"passphrase_file": str(passphrase_file(directory))}}
+    with KeyServiceProcess(directory, tcp=True, sections=sections) as service:
+        service.operator.client_certificates.create_authority()
         yield service
 
 
@@ -118,7 +123,7 @@ def _fuzz(
     )
     def ask(case: schemathesis.Case, data: st.DataObject) -> None:
         if data.draw(st.booleans()):
-            _make_sensible(case)
+            _make_sensible(case, OperatorClient(f"http://{address}"))
         else:
             _vary(case, data)
         reply = case.call(base_url=f"http://{address}")
@@ -132,11 +137,20 @@ def _fuzz(
     ask()
 
 
-def _make_sensible(case: schemathesis.Case) -> None:
+def _make_sensible(case: schemathesis.Case, operator: OperatorClient) -> None:
     """Ask what a person would, so that more than the checks of arguments is reached."""
     is_peer = case.path.startswith("/v1/peers")
     case.path_parameters["mailbox"] = "bob@elsewhere.example" if is_peer else "alice@example.org"
     case.path_parameters["name"] = "header_policy"
+    calls = operator.client_certificates
+    if case.path.endswith("/client-certificates"):
+        case.body = {}
+    elif case.path.startswith("/v1/client-certificates/"):
+        issued = calls.issue(Mailbox.parse("alice@example.org"), ClientCertificateRequest())
+        case.path_parameters["fingerprint"] = issued.fingerprint
+    elif case.path.startswith("/v1/client-cas/"):
+        newest = calls.create_authority().authorities[0]
+        case.path_parameters["name"] = quote(newest.name)
     if case.media_type == "application/octet-stream":
         case.query.clear()
         case.body = gallery()["alice"]

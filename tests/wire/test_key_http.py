@@ -78,6 +78,8 @@ def test_it_speaks_version_1(http: httpx.Client) -> None:
         "/v1/peers/{mailbox}/discover",
         "/v1/peers/{mailbox}/used",
         "/v1/sightings",
+        "/v1/senders/{mailbox}",
+        "/v1/senders/{mailbox}/autocrypt",
         "/v1/mailboxes/{mailbox}/client-certificates",
         "/v1/client-certificates",
         "/v1/client-certificates/{fingerprint}",

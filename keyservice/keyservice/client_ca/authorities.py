@@ -9,10 +9,10 @@ from pathlib import Path
 
 from cryptography import x509
 
-from keyservice.client_ca import issuing, passphrase, store, trusted_file
+from keyservice.client_ca import authority_store, issuing, passphrase, trusted_file
 from keyservice.client_ca.authority import Authority, make_authority, unlock
+from keyservice.client_ca.authority_store import StoredAuthority
 from keyservice.client_ca.errors import NoAuthority, NoSuchAuthority
-from keyservice.client_ca.store import StoredAuthority
 from keyservice.client_certificate_wire import ClientCA, ClientCAs
 from keyservice.config import ClientCASection
 from keyservice.database import Database
@@ -42,14 +42,14 @@ class Authorities:
         secret = passphrase.read(self._section.passphrase_file)
         new = make_authority(self._section.name, secret, now)
         with self._database.writing() as connection:
-            store.add_authority(connection, new, now)
+            authority_store.add_authority(connection, new, now)
         log.info("client_ca_created", extra={"ca": new.name})
         return self._changed()
 
     def retire(self, name: str) -> ClientCAs:
         """End an authority, all that it issued, and its private key. Raises NoSuchAuthority."""
         with self._database.writing() as connection:
-            if not store.retire_authority(connection, name, int(self._clock())):
+            if not authority_store.retire_authority(connection, name, int(self._clock())):
                 raise NoSuchAuthority("there is no authority of this name, or it is retired")
         log.info("client_ca_retired", extra={"ca": name})
         return self._changed()
@@ -58,8 +58,8 @@ class Authorities:
         """Return all authorities, retired ones included."""
         now = self._clock()
         with self._database.reading() as connection:
-            stored = store.authorities(connection)
-            numbers = store.counted(connection, now)
+            stored = authority_store.authorities(connection)
+            numbers = authority_store.counted(connection, now)
         trusted = [each for each in stored if each.is_trusted(now)]
         return ClientCAs(
             authorities=tuple(
@@ -72,8 +72,8 @@ class Authorities:
     def unlock_issuing(self) -> tuple[int, Authority]:
         """Return the authority that issues, and its row. Raises NoAuthority, CALocked."""
         with self._database.reading() as connection:
-            stored = store.issuing(connection, self._clock())
-            private_key = store.private_key(connection, stored.id) if stored else None
+            stored = authority_store.issuing(connection, self._clock())
+            private_key = authority_store.private_key(connection, stored.id) if stored else None
         if stored is None or private_key is None:
             raise NoAuthority(
                 "there is no authority that issues: letterlock client-certificate ca create"

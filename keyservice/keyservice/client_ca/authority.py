@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from keyservice.client_ca.authority_store import NewAuthority
 from keyservice.client_ca.errors import CALocked
 from keyservice.client_ca.months import first_day
 from keyservice.client_ca.public_key import fingerprint
-from keyservice.client_ca.store import NewAuthority
 
 YEARS = 10
 

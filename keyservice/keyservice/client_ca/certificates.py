@@ -9,7 +9,7 @@ from cryptography import x509
 from sqlalchemy import Connection
 
 from keyservice import ledger
-from keyservice.client_ca import issuing, public_key, store
+from keyservice.client_ca import authority_store, issuing, public_key, store
 from keyservice.client_ca.authorities import Authorities
 from keyservice.client_ca.errors import KeyTaken, NoSuchCertificate, Revoked, UnsuitableRequest
 from keyservice.client_ca.issuing import Signed
@@ -125,7 +125,7 @@ class ClientCertificates:
         signed = issuing.sign(authority, mailbox, public, now, self._months)
         with self._database.writing() as connection:
             _require_free(connection, mailbox, signed.row.public_key)
-            store.require_trusted(connection, authority_id, now)
+            authority_store.require_trusted(connection, authority_id, now)
             store.add(connection, mailbox, authority_id, signed.row, int(now))
             ledger.note(connection, mailbox, kind, int(now), signed.row.fingerprint)
         log.info(

@@ -121,7 +121,7 @@ def list_(domains: Sequence[str], directory: Path, as_json: bool) -> None:
 def check(
     context: click.Context, domains: Sequence[str], nameservers: Sequence[str], directory: Path
 ) -> None:
-    """Compare the keys of all domains, or of DOMAINs, with the DNS.
+    """Compare the keys of all domains, or of DOMAINs, with the DNS; print records it lacks.
 
     Exit status 1 where mail cannot be signed, or mail that is on its way not be verified.
     """
@@ -163,8 +163,10 @@ def _verdict(keys: DomainKeys, key: Key, look: Look, now: int) -> tuple[str, str
     except SigningImpossible as error:
         return "", str(error)
     found = look(keys.domain, signer)
-    is_trouble = is_record_needed(key, now) and not found.is_right
-    return found.text, "mail cannot be verified" if is_trouble else ""
+    if found.is_right or not is_record_needed(key, now):
+        return found.text, ""
+    click.echo(zone_lines(keys.domain, signer))
+    return found.text, "mail cannot be verified: publish the record above"
 
 
 def _print_records(keys: DomainKeys, new: Iterable[Key], directory: Path) -> None:

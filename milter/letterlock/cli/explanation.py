@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from keyservice.client import BoundCertificate, Explanation, Outcome, Subkey
+from keyservice.client import BoundCertificate, Explanation, Outcome, Outgoing, Subkey
 from letterlock.cli.service import console, day, moment, print_table
 
 STATES = {
@@ -11,6 +11,12 @@ STATES = {
     Outcome.REJECTED: "must not be used",
     Outcome.OUTSIDE: "not ours",
     Outcome.UNAVAILABLE: "unknown",
+}
+
+_OUTGOING = {
+    Outgoing.NEVER: "never",
+    Outgoing.WHEN_KNOWN: "when a certificate is known",
+    Outgoing.REQUIRED: "or refused",
 }
 
 
@@ -23,6 +29,7 @@ def print_explanation(explanation: Explanation) -> None:
         out.print("A mailbox of somebody else: this is about mail to it.")
     if explanation.had_certificate:
         out.print("It has or had a certificate: never plaintext, whatever the domain says.")
+    _print_sender(explanation)
     for decision in explanation.decisions:
         out.print(f"- {decision}.")
     _print_bindings(explanation.bindings)
@@ -55,6 +62,19 @@ def _print_bindings(bindings: Sequence[BoundCertificate]) -> None:
     for binding in bindings:
         if binding.state == "active":
             print_subkeys(binding.subkeys)
+
+
+def _print_sender(explanation: Explanation) -> None:
+    if (sender := explanation.sender) is None:
+        return
+    policy = sender.policy
+    known = f", from level {policy.outgoing_level:d} on" * (policy.outgoing is not Outgoing.NEVER)
+    field = "no certificate for one" if sender.keydata is None else f"{len(sender.keydata)} octets"
+    console().print(
+        f"Mail from it: encrypted {_OUTGOING[policy.outgoing]}{known};"
+        f" Autocrypt field {'on' if policy.autocrypt else 'off'} ({field});"
+        f" client certificates of {', '.join(sender.issuers) or 'nobody'}."
+    )
 
 
 def _use(binding: BoundCertificate) -> str:

@@ -82,6 +82,33 @@ def test_the_owners_last_word_stands_alone() -> None:
     assert ["two"] == [candidate.fingerprint for candidate in found]
 
 
+def test_a_mail_program_does_not_unsay_what_its_owner_said() -> None:
+    """It takes back its own word only, as the owner and the operator do, and theirs its."""
+    program, operator = Source.SUBMISSION, Source.OPERATOR
+
+    def standing(*sightings: Sighting) -> list[str]:
+        return [c.fingerprint for c in candidates(sightings, {}, None, NOW)]
+
+    assert ["two"] == standing(seen("one", 2, program), seen("two", 1, program))
+    assert ["two"] == standing(seen("one", 2, program), seen("two", 1, operator))
+    assert ["one", "two"] == standing(seen("one", 2, operator), seen("two", 1, program))
+    assert ["one"] == standing(seen("one", 400, program))
+
+
+def test_a_mail_program_does_not_contradict_its_owner() -> None:
+    """Its own former word it does: then the time begins anew."""
+    old = Registered("old", TRUST, Source.SUBMISSION)
+    repeated = [seen("old", days, Source.SUBMISSION) for days in (9, 5, 1)]
+
+    def since(source: Source) -> int | None:
+        told = [*repeated, seen("one", 6, source)]
+        found = {c.fingerprint: c.seen_since for c in candidates(told, {}, old, NOW)}
+        return found.get("one")
+
+    assert NOW - 6 * DAY == since(Source.OPERATOR)
+    assert since(Source.SUBMISSION) is None
+
+
 def test_the_future_is_no_evidence() -> None:
     """A clock that jumped must not make certificates of tomorrow."""
     assert () == candidates([seen("one", -1)], {}, None, NOW)
@@ -127,6 +154,7 @@ def test_the_retired_come_back_by_the_owners_word_only() -> None:
     assert only(seen("one", 0), background=background).is_retired
     assert only(seen("one", 3, Source.OPERATOR), background=background).is_retired
     assert not only(seen("one", 1, Source.OPERATOR), background=background).is_retired
+    assert only(seen("one", 1, Source.SUBMISSION), background=background).is_retired
     assert not only(seen("one", 0)).is_retired
 
 

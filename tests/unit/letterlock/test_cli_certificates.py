@@ -133,6 +133,33 @@ def test_policy_is_set_shown_and_unset(service: str) -> None:
     assert "default" == json.loads(unset.stdout)["sources"]["header_policy"]
 
 
+def test_settings_about_mail_from_it_are_set_alike(service: str) -> None:
+    """Numbers and yes or no as one types them; shown beside the others, and in the story."""
+    address = "grace@example.org"
+    settings = ("outgoing=required", "outgoing_level=3", "copy_to_self=true", "autocrypt=FALSE")
+    changed = letterlock("policy", "set", address, *settings, "--json", service=service)
+    noted = letterlock("policy", "set", address, "prefer_encrypt=mutual", service=service)
+    shown = letterlock("policy", "show", address, service=service)
+    unset = letterlock("policy", "unset", address, "outgoing", "--json", service=service)
+    story = letterlock("explain", address, service=service)
+
+    view = json.loads(changed.stdout)
+    assert ("required", 3, True, False) == tuple(
+        view["sender_policy"][name.partition("=")[0]] for name in settings
+    )
+    assert 5 == view["effective_within"]
+    assert "may see the old state for 5 s" in noted.stdout
+    assert "Redis" not in noted.stdout
+    rows = [line.split() for line in shown.stdout.splitlines()]
+    assert ["outgoing_level", "3", "mailbox"] in rows
+    assert ["autocrypt", "false", "mailbox"] in rows
+    assert ["autocrypt_enrols", "false", "default"] in rows
+    assert "when-known" == json.loads(unset.stdout)["sender_policy"]["outgoing"]
+    words = " ".join(story.stdout.split())
+    assert "encrypted when a certificate is known, from level 3 on" in words
+    assert "Autocrypt field off (no certificate for one)" in words
+
+
 def test_certificates_that_end_soon_are_listed_first_of_all(tmp_path: Path) -> None:
     """By the end of what can be encrypted to: a subkey of one year, in a key of two."""
     with KeyServiceProcess(tmp_path) as process:
@@ -161,6 +188,10 @@ def test_certificates_that_end_soon_are_listed_first_of_all(tmp_path: Path) -> N
         (("policy", "set", ALICE, "header_policy"), 2),
         (("policy", "set", ALICE, "colour=red"), 2),
         (("policy", "unset", ALICE, "colour"), 2),
+        (("policy", "set", ALICE, "copy_to_self=perhaps"), 2),
+        (("policy", "set", ALICE, "outgoing_level=high"), 2),
+        (("policy", "set", ALICE, "outgoing_level=9"), 1),
+        (("policy", "set", ALICE, "outgoing=sometimes"), 1),
         (("enrol", ALICE, "/nowhere"), 2),
         (("policy", "set", ALICE, "header_policy=none"), 1),
         (("policy", "show", "alice@example.net"), 1),

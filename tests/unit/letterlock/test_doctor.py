@@ -245,6 +245,178 @@ def test_the_domains_that_are_compared_are_those_that_are_written_out() -> None:
     assert ["example.test", "localhost", "mx.example.test"] == delivered_domains(settings)
 
 
+SUBMISSION = {
+    "smtpd_milters": "{ unix:letterlock/submission.sock, default_action=tempfail }",
+    "cleanup_service_name": "letterlock-submission-cleanup",
+    "smtpd_tls_wrappermode": "yes",
+    "smtpd_tls_ask_ccert": "yes",
+    "smtpd_tls_CAfile": "/var/lib/letterlock/client-ca.pem",
+    "smtpd_tls_CApath": "",
+    "tls_append_default_CA": "no",
+    "smtpd_tls_fingerprint_digest": "sha256",
+    "tls_ssl_options": "no_renegotiation, NO_TICKET",
+    "relay_clientcerts": "socketmap:unix:letterlock/socketmap.sock:client-certificates",
+    "smtpd_sasl_auth_enable": "yes",
+    "smtpd_sender_login_maps": "hash:/etc/postfix/sender_logins",
+    "smtpd_sender_restrictions": "reject_authenticated_sender_login_mismatch",
+    "smtpd_relay_restrictions": "permit_sasl_authenticated,permit_tls_clientcerts,reject",
+}
+CLEANUP = {
+    "header_checks": "regexp:/etc/postfix/letterlock-submission-received.regexp",
+    "mime_header_checks": "",
+    "nested_header_checks": "",
+    "message_size_limit": "0",
+}
+
+
+def submission_with(
+    options: dict[str, str] | None = None,
+    cleanup: dict[str, str] | None = None,
+    name: str = "submissions/inet",
+) -> Settings:
+    """Sound settings with a submission server, of which some lines are changed."""
+    return settings_with(
+        services={
+            name: ("smtpd", SUBMISSION | (options or {})),
+            "letterlock-submission-cleanup/unix": ("cleanup", CLEANUP | (cleanup or {})),
+        }
+    )
+
+
+def test_a_sound_submission_server_has_no_finding() -> None:
+    """Nor is anything to be looked at."""
+    assert [] == findings(submission_with(), Expected())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("smtpd_tls_wrappermode", "no"),
+        ("smtpd_milters", "{ unix:letterlock/submission.sock, default_action=accept }"),
+        ("smtpd_milters", "{ unix:letterlock/submission.sock }, inet:127.0.0.1:11332"),
+        ("smtpd_relay_restrictions", "permit_mynetworks,permit_sasl_authenticated,reject"),
+        ("smtpd_relay_restrictions", "permit_sasl_authenticated,reject_unauth_destination"),
+        ("smtpd_relay_restrictions", "permit_tls_all_clientcerts,reject"),
+        ("smtpd_relay_restrictions", ""),
+        ("smtpd_sender_restrictions", "reject_sender_login_mismatch"),
+        ("smtpd_tls_ask_ccert", "no"),
+        ("smtpd_tls_CAfile", ""),
+        ("smtpd_tls_CAfile", "/etc/ssl/certs/ca-certificates.crt"),
+        ("smtpd_tls_CApath", "/etc/ssl/certs"),
+        ("tls_append_default_CA", "yes"),
+        ("smtpd_tls_fingerprint_digest", "md5"),
+        ("tls_ssl_options", ""),
+        ("smtpd_tls_session_cache_database", "btree:/var/lib/postfix/smtpd_scache"),
+        ("relay_clientcerts", ""),
+        ("cleanup_service_name", "cleanup"),
+        ("receive_override_options", "no_milters"),
+    ],
+)
+def test_a_deviation_of_a_submission_server_is_named(name: str, value: str) -> None:
+    """Each of them lets in strangers, lets out what nobody is to know, or forges a name."""
+    assert {"submissions/inet"} == {f.where for f in breaches(submission_with({name: value}))}
+
+
+@pytest.mark.parametrize("name", ["mime_header_checks", "nested_header_checks"])
+def test_attached_messages_must_not_lose_their_trace_fields(name: str) -> None:
+    """Not set, they are header_checks: what is attached would be rewritten, too."""
+    checks = {k: v for k, v in CLEANUP.items() if k != name}
+    settings = settings_with(
+        services={
+            "submissions/inet": ("smtpd", SUBMISSION),
+            "letterlock-submission-cleanup/unix": ("cleanup", checks),
+        }
+    )
+
+    assert [f"-o {name}="] == [f.line for f in breaches(settings)]
+
+
+def test_a_submission_server_whose_cleanup_keeps_bcc_is_named() -> None:
+    """Whatever its name is: the milter tells."""
+    settings = submission_with(cleanup={"message_drop_headers": ""}, name="10465/inet")
+
+    assert ["10465/inet"] == [f.where for f in breaches(settings) if "Bcc" in f.reason]
+
+
+def test_a_closed_list_of_restrictions_is_enough() -> None:
+    """All lists must agree, so others may be as the operator likes them."""
+    settings = submission_with(
+        {
+            "smtpd_client_restrictions": "permit_sasl_authenticated, reject",
+            "smtpd_relay_restrictions": "permit_mynetworks, reject_unauth_destination",
+        }
+    )
+
+    assert [] == breaches(settings)
+
+
+def test_without_client_certificates_nothing_is_asked_of_their_settings() -> None:
+    """Passwords alone are a choice."""
+    settings = submission_with(
+        {
+            "smtpd_tls_ask_ccert": "no",
+            "smtpd_tls_CAfile": "",
+            "relay_clientcerts": "",
+            "smtpd_relay_restrictions": "permit_sasl_authenticated,reject",
+        }
+    )
+
+    assert [] == breaches(settings)
+
+
+def test_a_login_whose_sender_nobody_compares_is_a_note() -> None:
+    """The milter compares, with From too; Postfix is the second lock."""
+    settings = submission_with({"smtpd_sender_login_maps": ""})
+
+    assert [Severity.NOTE] == [f.severity for f in findings(settings, Expected())]
+
+
+def test_the_submission_role_at_the_public_port_is_named() -> None:
+    """It would refuse all mail from outside."""
+    settings = submission_with(name="smtp/inet")
+
+    assert any("Internet" in f.reason for f in breaches(settings))
+
+
+def test_a_submission_server_without_the_role_beside_one_with_it_is_named() -> None:
+    """587 forgotten while 465 has it."""
+    settings = settings_with(
+        services={
+            "submissions/inet": ("smtpd", SUBMISSION),
+            "submission/inet": ("smtpd", {"smtpd_milters": OURS}),
+            "letterlock-submission-cleanup/unix": ("cleanup", CLEANUP),
+        }
+    )
+
+    assert ["submission/inet"] == [f.where for f in breaches(settings)]
+
+
+def test_where_nothing_has_the_role_a_submission_server_is_a_note() -> None:
+    """Mail that is stored is encrypted all the same."""
+    settings = settings_with(services={"submission/inet": ("smtpd", {})})
+    found = findings(settings, Expected())
+
+    assert [("submission/inet", Severity.NOTE)] == [(f.where, f.severity) for f in found]
+
+
+def test_logins_at_the_public_port_are_a_note_beside_the_role() -> None:
+    """Who logs in there sends past it; and the password must not be in clear."""
+    options = {"cleanup_service_name": "letterlock-cleanup", "smtpd_sasl_auth_enable": "yes"}
+    settings = settings_with(
+        services={
+            "submissions/inet": ("smtpd", SUBMISSION),
+            "smtp/inet": ("smtpd", options),
+            "letterlock-submission-cleanup/unix": ("cleanup", CLEANUP),
+        }
+    )
+    found = findings(settings, Expected())
+
+    assert {
+        ("smtp/inet", "-o smtpd_tls_auth_only=yes", Severity.BREACH),
+        ("smtp/inet", "-o smtpd_sasl_auth_enable=no", Severity.NOTE),
+    } == {(f.where, f.line, f.severity) for f in found}
+
+
 def test_what_postconf_warns_about_is_a_breach() -> None:
     """A misspelt parameter is not in effect."""
     settings = Settings.parse("", "", "", ["unused parameter: smtpd_milter=x"])

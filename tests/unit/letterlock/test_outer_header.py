@@ -294,3 +294,15 @@ def test_a_copy_that_leaves_does_not_say_who_encrypted_it() -> None:
     assert b"Letterlock" not in wrapped_outer_header(
         section, MailboxPolicy(), delivery, BOUNDARY
     ).octets
+
+
+@pytest.mark.parametrize(("marker", "expected"), [(DELIVERY.marker, []), (None, [b"Autocrypt"])])
+def test_a_certificate_stays_outside_only_where_a_peer_is_to_learn_it(
+    marker: Marker | None, expected: list[bytes]
+) -> None:
+    """In a copy that leaves (Autocrypt Level 1), but not in what is stored; gossip never."""
+    section, _ = split(b"Autocrypt: addr=a@x.org; keydata=YQ==\r\nAutocrypt-Gossip: x\r\n\r\n")
+    delivery = replace(DELIVERY, marker=marker)
+    header = wrapped_outer_header(section, MailboxPolicy(), delivery, BOUNDARY)
+
+    assert expected == [f.name for f in header.fields if f.key.startswith(b"autocrypt")]

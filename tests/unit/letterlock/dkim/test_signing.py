@@ -36,7 +36,7 @@ def test_tags() -> None:
     field = field_of(MESSAGE)
     tags = tags_of(field)
     assert b"DKIM-Signature" == field.name
-    assert list("vactdsh") + ["bh", "b"] == list(tags)
+    assert [*"vactdsh", "bh", "b"] == list(tags)
     assert ("1", "ed25519-sha256", "relaxed/relaxed") == (tags["v"], tags["a"], tags["c"])
     assert (str(NOW), "example.org", "ed1") == (tags["t"], tags["d"], tags["s"])
 
