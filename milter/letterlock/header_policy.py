@@ -7,12 +7,13 @@ Header Field; it returns the body to show outside, or None to show no such field
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
+from datetime import datetime
+from email.utils import format_datetime
 from functools import lru_cache
 from typing import assert_never
 
 from keyservice.client import HeaderPolicy
+from letterlock import date_time
 from letterlock.header_protection import is_structural
 from letterlock.mailbox_list import addr_specs
 
@@ -40,19 +41,11 @@ _REMOVED = frozenset(
 )
 
 
-_FIELD_NAME = re.compile(r"[!-9;-~]+")
-"""RFC 5322 §2.2."""
-
-_DATE_TIME = re.compile(
-    rb"(?:[A-Z][a-z]{2}[ \t]*,[ \t]*)?\d{1,2}[ \t]+[A-Z][a-z]{2}[ \t]+[1-9]\d{3}[ \t]+"
-    rb"\d\d:\d\d(?::\d\d)?[ \t]+(?:[+-]\d{4}|UT|GMT|[ECMP][SD]T)(?:[ \t]+\([ -~]*\))?",
-    re.IGNORECASE,
-)
-"""RFC 5322 §3.3, and the zones of §4.3 that mean something; in lines without folds."""
-
-
 _FOR_PEERS = frozenset({b"autocrypt"})
 """Of those, what the peer's server and mail program look for outside (Autocrypt Level 1)."""
+
+_FIELD_NAME = re.compile(r"[!-9;-~]+")
+"""RFC 5322 §2.2."""
 
 
 @lru_cache(maxsize=1024)
@@ -128,15 +121,8 @@ def hcp_baseline_but_subject(key: bytes, value: bytes) -> bytes | None:
 
 
 def _in_utc(value: bytes) -> bytes:
-    if not _DATE_TIME.fullmatch(value):
-        return value
-    try:
-        then = parsedate_to_datetime(value.decode("ascii"))
-        # A zone of -0000 says that `then` is UTC already (RFC 5322 §3.3).
-        utc = then.replace(tzinfo=UTC) if then.tzinfo is None else then.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return value
-    return rfc5322_date(utc)
+    then = date_time.parse(value)
+    return value if then is None else rfc5322_date(then)
 
 
 def rfc5322_date(then: datetime) -> bytes:

@@ -82,8 +82,17 @@ class Session:
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """End it: SIGTERM to its leader, after `seconds` SIGKILL to all that is left."""
+        self.ask_to_end()
+        self.end(seconds)
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to its leader."""
         if self.leader in self.members():
             os.kill(self.leader, signal.SIGTERM)
+
+    def end(self, seconds: float = STOP_SECONDS) -> None:
+        """Wait for its end; after `seconds` SIGKILL to all that is left."""
+        if self.leader in self.members():
             with suppress(NotReady):
                 wait_until(lambda: not self.members(), self.name, seconds)
         self.signal(signal.SIGKILL)

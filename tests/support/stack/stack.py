@@ -222,8 +222,12 @@ def down(directory: Path, *, forget: bool = False) -> None:
     """
     directory = directory.resolve()
     ledger = directory / "started.jsonl"
-    for session in reversed(entered(ledger)):
-        session.stop()
+    sessions = entered(ledger)[::-1]
+    # Some take a second, but they need not take it one after the other.
+    for session in sessions:
+        session.ask_to_end()
+    for session in sessions:
+        session.end()
     run, base = directory / "run", directory / "base"
     if run.is_symlink() and (forget or not base.is_symlink()):
         shutil.rmtree(run.resolve(), ignore_errors=True)
