@@ -81,12 +81,12 @@ class Provider:
                 got.setdefault(path, []).append(Delivered(taken.octets))
         return got
 
-    @property
-    def has_sent_or_kept_nothing(self) -> bool:
-        """Whether there is no mail anywhere: queue, sink, mailboxes."""
-        mailboxes = (path for path in self.stack.layout.mail.rglob("*") if path.is_file())
-        kept = [path for path in mailboxes if path.parent.name in ("new", "cur", "tmp")]
-        return not (self.stack.queue_files() or self.sink.messages or kept)
+    def everything(self) -> list[str]:
+        """Return a name for each message that is anywhere: queue, mailboxes, sink."""
+        stored = (path for path in self.stack.layout.mail.rglob("*") if path.is_file())
+        kept = [str(path) for path in stored if path.parent.name in ("new", "cur", "tmp")]
+        queued = [str(path) for path in self.stack.queue_files()]
+        return [*kept, *queued, *(str(taken.commands) for taken in self.sink.messages)]
 
     def transactions(self, path: str) -> list[Taken]:
         """Return the messages that the sink was given for this forward-path."""

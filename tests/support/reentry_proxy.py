@@ -11,20 +11,29 @@ OnLine = Callable[[bytes], bool]
 """Asked before a line goes on; False ends the connection in both directions."""
 
 
+Instead = Callable[[bytes], bytes | None]
+"""Asked before a line of the milter goes on; what it returns is the reply, and the line is lost."""
+
+
 def always(_: bytes) -> bool:
     """Let everything through."""
     return True
+
+
+def never(_: bytes) -> None:
+    """Answer nothing in Postfix' place."""
 
 
 class ReentryProxy:
     """Passes lines between a port of its own and `target`; a context manager."""
 
     def __init__(self, target: tuple[str, int], port: int) -> None:
-        """`from_milter`, `from_postfix`: asked about every line."""
+        """`from_milter`, `from_postfix`: asked about every line; `instead`: before them."""
         self.target = target
         self.port = port
         self.from_milter: OnLine = always
         self.from_postfix: OnLine = always
+        self.instead: Instead = never
         self._server: socketserver.ThreadingTCPServer | None = None
 
     def __enter__(self) -> Self:
@@ -37,6 +46,7 @@ class ReentryProxy:
     def open(self) -> None:
         """Listen."""
         self.from_milter = self.from_postfix = always
+        self.instead = never
         self._server = _Server(("127.0.0.1", self.port), _connection(self))
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -62,8 +72,10 @@ def _connection(proxy: ReentryProxy) -> type[socketserver.BaseRequestHandler]:
                     args=(postfix, self.request, lambda line: proxy.from_postfix(line)),
                 )
                 back.start()
-                _pass_on(self.request, postfix, lambda line: proxy.from_milter(line))
+                _pass_on(self.request, postfix, lambda line: proxy.from_milter(line), answered)
                 back.join()
+
+        def answered(self) -> None: ...
 
     return Connection
 
