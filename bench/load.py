@@ -6,6 +6,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+_SIGNATURE = """\
+DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=shop.example; s=s2026;
+\tt=1795161601; h=from:to:subject:date:message-id:mime-version:content-type;
+\tbh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=;
+\tb=dGhpcyBpcyBub3QgYSBzaWduYXR1cmUgYnV0IGl0IGlzIGFzIGxvbmcgYXMgb25lIHdpdGggYW4g
+\tUlNBIGtleSBvZiAyMDQ4IGJpdHMgd291bGQgYmU7IG5vYm9keSB2ZXJpZmllcyBpdCBoZXJlLCBz
+\tbyBhbnkgb2N0ZXRzIHdpbGwgZG8gYXMgd2VsbA==
+"""
+
 _HEADER = """\
 Return-Path: <bounces+4711-a1b2=mailbox=example.test@mta.shop.example>
 Received: from mta7.shop.example (mta7.shop.example [198.51.100.7])
@@ -19,13 +28,7 @@ Received: by app3.internal.shop.example (Postfix, from userid 33)
 Authentication-Results: relay.outside.example;
 \tdkim=pass header.d=shop.example header.s=s2026 header.b=Zm9vYmFy;
 \tspf=pass smtp.mailfrom=mta.shop.example; dmarc=pass header.from=shop.example
-DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=shop.example; s=s2026;
-\tt=1795161601; h=from:to:subject:date:message-id:mime-version:content-type;
-\tbh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=;
-\tb=dGhpcyBpcyBub3QgYSBzaWduYXR1cmUgYnV0IGl0IGlzIGFzIGxvbmcgYXMgb25lIHdpdGggYW4g
-\tUlNBIGtleSBvZiAyMDQ4IGJpdHMgd291bGQgYmU7IG5vYm9keSB2ZXJpZmllcyBpdCBoZXJlLCBz
-\tbyBhbnkgb2N0ZXRzIHdpbGwgZG8gYXMgd2VsbA==
-Date: Fri, 20 Nov 2026 09:00:01 +0100
+{signature}Date: Fri, 20 Nov 2026 09:00:01 +0100
 From: =?UTF-8?Q?Caf=C3=A9_=26_Shop?= <orders@shop.example>
 Reply-To: "Customer Care" <care@shop.example>
 To: "A. Mailbox Owner" <mailbox@example.test>
@@ -57,13 +60,20 @@ class LoadFailed(RuntimeError):
     """A message was refused, or a sender did not come to its end."""
 
 
-def message(body_octets: int) -> bytes:
-    """Return a message with LF line ends whose body has about `body_octets`."""
-    words = random.Random(body_octets)
+def message(body_octets: int, signature: str = _SIGNATURE) -> bytes:
+    """Return a message with LF line ends whose body has about `body_octets`.
+
+    `signature`: the DKIM-Signature field; by default one that nobody is to verify.
+    """
+    return _HEADER.format(signature=signature).encode() + b"\n" + body(body_octets)
+
+
+def body(octets: int) -> bytes:
+    """Return a text with LF line ends."""
+    words = random.Random(octets)
     alphabet = b"abcdefghijklmnopqrstuvwxyz      "
-    lines = body_octets // (_LINE_COLUMNS + 2)
-    body = (bytes(words.choices(alphabet, k=_LINE_COLUMNS)) + b"\n" for _ in range(lines))
-    return _HEADER.encode() + b"\n" + b"".join(body)
+    lines = (words.choices(alphabet, k=_LINE_COLUMNS) for _ in range(octets // (_LINE_COLUMNS + 2)))
+    return b"".join(bytes(line) + b"\n" for line in lines)
 
 
 def send(

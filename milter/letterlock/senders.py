@@ -71,6 +71,10 @@ class Author:
     is_alone: bool
     """Whether From has one mailbox: else no Autocrypt field counts (Level 1)."""
 
+    is_owner: bool
+    """Whether `mailbox` is that of the one who is authenticated, and not of somebody who lets
+    him send: only the owner's own program may speak of its certificate."""
+
 
 def identity(client: SMTPClient) -> Identity | None:
     """Return who is at the other end; None if Postfix has not authenticated anybody."""
@@ -99,7 +103,9 @@ def require_own(
             if not _is_allowed(address, credential, tables):
                 raise NotAllowed(f"{where} is not an address of the {credential.title}")
     where, address = named[0]
-    return Author(address, _mailbox_behind(address, tables, ask), is_alone=where == "From")
+    behind = _mailbox_behind(address, tables, ask)
+    is_owner = all(c.mailbox is not None and c.mailbox.key == behind.key for c in credentials)
+    return Author(address, behind, is_alone=where == "From", is_owner=is_owner)
 
 
 class _Credential(NamedTuple):

@@ -103,7 +103,7 @@ class Submission(Gateway):
             if treated.treatment is Treatment.ENCRYPT_PEER:
                 self._note_use(treated.recipient)
         submitted = transaction.submitted
-        if submitted is not None and submitted.sender.policy.autocrypt_enrols:
+        if submitted is not None and submitted.may_enrol:
             self._submitting.aftermath.wrote(submitted.author.mailbox, submitted.received)
 
     def _author(self, transaction: Transaction, section: HeaderSection) -> Author:

@@ -25,3 +25,8 @@ class Submitted:
 
     signers: tuple[Signer, ...] | None
     """None where nothing leaves, and nothing is signed."""
+
+    @property
+    def may_enrol(self) -> bool:
+        """Whether the certificate that the client wrote of is the author's own word."""
+        return self.sender.policy.autocrypt_enrols and self.author.is_owner

@@ -98,7 +98,7 @@ class Seen:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.peers = PeerClient(f"unix:{daemons.keyservice_socket(stack.layout)}")
+        self.service = f"unix:{daemons.keyservice_socket(stack.layout)}"
 
     def report(self, octets: bytes) -> None:
         """Send a mail, and return when the milter has told what it is evidence of."""
@@ -112,7 +112,7 @@ class Seen:
 
     def peer(self, address: str) -> PeerAnswer:
         """Return what is answered to who wants to write there."""
-        return self.peers.lookup(Mailbox.parse(address))
+        return PeerClient(self.service).lookup(Mailbox.parse(address))  # one that holds nothing
 
     def evidence(self, address: str) -> list[tuple[str, str, int]]:
         """Return every sighting: fingerprint, source, level."""

@@ -25,6 +25,8 @@ class Canaries:
     body: str = field(default_factory=lambda: word("body"))
     attachment_name: str = field(default_factory=lambda: word("name"))
     attachment: str = field(default_factory=lambda: word("content"))
+    author: str = "Eve <eve@outside.test>"
+    """What From says; no canary."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -37,7 +39,7 @@ class Canaries:
         padding = "".join(f"{line}\r\n" for line in lines)
         attachment = base64.encodebytes(self.attachment.encode()).decode().replace("\n", "\r\n")
         return (
-            "From: Eve <eve@outside.test>\r\n"
+            f"From: {self.author}\r\n"
             "To: undisclosed-recipients:;\r\n"
             f"Subject: {self.subject}\r\n"
             "Date: Fri, 20 Nov 2026 08:00:00 +0100\r\n"

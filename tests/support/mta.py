@@ -9,12 +9,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from canary import Canaries
 from fake_keyservice import MemoryOwner
-from stack import Stack
+from stack.smtp import Sent
 
 _NUMBER = re.compile(rb"^Message-ID: <(\d+)\.", re.MULTILINE)
+
+
+class Server(Protocol):
+    """Whoever takes mail: a stack, or one as one of its users sees it."""
+
+    def send(self, message: bytes, to: Sequence[str]) -> Sent:
+        """See `Stack.send`."""
+
 
 
 class Heard(Enum):
@@ -26,10 +35,10 @@ class Heard(Enum):
     """The connection ended before a reply: the message may or may not have been taken."""
 
 
-def attempt(stack: Stack, message: bytes, recipients: Sequence[str]) -> Heard:
+def attempt(server: Server, message: bytes, recipients: Sequence[str]) -> Heard:
     """Try once; all recipients or none. Raises SMTPResponseException for 5yz."""
     try:
-        sent = stack.send(message, recipients)
+        sent = server.send(message, recipients)
     except smtplib.SMTPResponseException as error:
         if error.smtp_code >= 500:
             raise
@@ -41,14 +50,14 @@ def attempt(stack: Stack, message: bytes, recipients: Sequence[str]) -> Heard:
 
 
 def persist(
-    stack: Stack, message: bytes, recipients: Sequence[str], seconds: float = 60
+    server: Server, message: bytes, recipients: Sequence[str], seconds: float = 60
 ) -> list[Heard]:
     """Try until it is accepted; return what was heard each time."""
     deadline = time.monotonic() + seconds
     heard: list[Heard] = []
     while not heard or heard[-1] is not Heard.ACCEPTED:
         assert time.monotonic() < deadline, f"not accepted in {seconds} s: {Counter(heard)}"
-        heard.append(attempt(stack, message, recipients))
+        heard.append(attempt(server, message, recipients))
         if heard[-1] is not Heard.ACCEPTED:
             time.sleep(0.1)
     return heard
@@ -58,7 +67,7 @@ def persist(
 class Campaign:
     """Numbered messages, sent by several MTAs at the same time."""
 
-    stack: Stack
+    server: Server
     canaries: Canaries
     recipients: Callable[[int], Sequence[str]]
     """Who gets message number so and so."""
@@ -76,7 +85,7 @@ class Campaign:
                 message = self.canaries.message(number=number)
                 left = max(0.1, deadline - time.monotonic())
                 try:
-                    self.heard[number] = persist(self.stack, message, self.recipients(number), left)
+                    self.heard[number] = persist(self.server, message, self.recipients(number), left)
                 except (AssertionError, smtplib.SMTPException) as error:
                     self.errors.append(f"{number}: {error!r}")
 

@@ -7,12 +7,11 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-OnLine = Callable[[bytes], bool]
-"""Asked before a line goes on; False ends the connection in both directions."""
+OnLine = Callable[[bytes], bool | bytes]
+"""Asked before a line goes on; False ends the connection in both directions.
 
-
-Instead = Callable[[bytes], bytes | None]
-"""Asked before a line of the milter goes on; what it returns is the reply, and the line is lost."""
+Octets are the answer to it in place of the other side's, and the line is lost.
+"""
 
 
 def always(_: bytes) -> bool:
@@ -20,20 +19,15 @@ def always(_: bytes) -> bool:
     return True
 
 
-def never(_: bytes) -> None:
-    """Answer nothing in Postfix' place."""
-
-
 class ReentryProxy:
     """Passes lines between a port of its own and `target`; a context manager."""
 
     def __init__(self, target: tuple[str, int], port: int) -> None:
-        """`from_milter`, `from_postfix`: asked about every line; `instead`: before them."""
+        """`from_milter`, `from_postfix`: asked about every line."""
         self.target = target
         self.port = port
         self.from_milter: OnLine = always
         self.from_postfix: OnLine = always
-        self.instead: Instead = never
         self._server: socketserver.ThreadingTCPServer | None = None
 
     def __enter__(self) -> Self:
@@ -46,7 +40,6 @@ class ReentryProxy:
     def open(self) -> None:
         """Listen."""
         self.from_milter = self.from_postfix = always
-        self.instead = never
         self._server = _Server(("127.0.0.1", self.port), _connection(self))
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -72,10 +65,8 @@ def _connection(proxy: ReentryProxy) -> type[socketserver.BaseRequestHandler]:
                     args=(postfix, self.request, lambda line: proxy.from_postfix(line)),
                 )
                 back.start()
-                _pass_on(self.request, postfix, lambda line: proxy.from_milter(line), answered)
+                _pass_on(self.request, postfix, lambda line: proxy.from_milter(line))
                 back.join()
-
-        def answered(self) -> None: ...
 
     return Connection
 
@@ -83,9 +74,13 @@ def _connection(proxy: ReentryProxy) -> type[socketserver.BaseRequestHandler]:
 def _pass_on(source: socket.socket, sink: socket.socket, may_pass: OnLine) -> None:
     with contextlib.suppress(OSError), source.makefile("rb") as lines:
         for line in lines:
-            if not may_pass(line):
+            decision = may_pass(line)
+            if isinstance(decision, bytes):
+                source.sendall(decision)
+            elif decision:
+                sink.sendall(line)
+            else:
                 break
-            sink.sendall(line)
     for end in (source, sink):
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)

@@ -107,7 +107,8 @@ def test_nothing_of_the_internal_interface_is_reachable_outside(daemon: Daemon) 
     with daemon.internal() as http:
         document = http.get("/schema/openapi.json").json()
         before = http.get(f"/v1/mailboxes/{SHOWN}/explanation").json()
-    paths = [path.format(mailbox=SHOWN, name="header_policy") for path in document["paths"]]
+    values = {"mailbox": SHOWN, "name": "header_policy", "fingerprint": 32 * "00"}
+    paths = [path.format(**values) for path in document["paths"]]
     asked = [(method, path) for path in paths for method in ("GET", "PUT", "PATCH", "DELETE")]
     asked += [("GET", path) for path in ("/schema", "/schema/openapi.json", "/metrics")]
     transport = httpx.HTTPTransport(uds=str(daemon.public_socket))

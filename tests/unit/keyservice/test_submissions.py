@@ -4,6 +4,7 @@ import functools
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -389,6 +390,19 @@ def test_a_password_makes_no_flood(world: Program) -> None:
     assert Taking.UNCHANGED is world.taking(first)
     world.pass_time(4 * DAY)
     assert Taking.WAITS is world.taking(new())
+
+
+def test_programs_that_speak_at_once(world: Program) -> None:
+    """One of them is first, whichever; what the other shows waits, and nothing is lost."""
+    shown = [new(), new()]
+    with ThreadPoolExecutor(8) as threads:
+        takings = list(threads.map(lambda octets: world.submit(octets).taking, 4 * shown))
+
+    assert 1 == takings.count(Taking.ENROLLED)
+    assert Taking.REFUSED not in takings
+    assert world.in_use() in map(identity, shown)
+    assert 1 == sum(binding.state == "active" for binding in world.explain().bindings)
+    assert 1 >= sum(binding.state == "waiting" for binding in world.explain().bindings)
 
 
 def test_only_mailboxes_of_ours_submit(world: Program) -> None:

@@ -317,3 +317,14 @@ def test_the_clear_does_not_say_how_its_sender_was_authenticated(world):
     transaction, verdict = world.submit("dave@outside.test")
 
     assert b"auth=pass" not in left(world, transaction, verdict)
+
+
+def test_who_may_send_for_somebody_does_not_enrol_for_him(world, monkeypatch):
+    """His program speaks of the owner's certificate; the owner has not been asked."""
+    world.policy = SenderPolicy(autocrypt_enrols=True)
+    world.client.login = "secretary"
+    monkeypatch.setattr(world, "login_owners", lambda address: ("secretary",))
+    transaction, verdict = world.submit("dave@outside.test")
+    world.gateway.accepted(transaction, verdict)
+
+    assert [] == world.enrolled
