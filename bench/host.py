@@ -28,6 +28,8 @@ _DISCARD = {
     "max_use": "100000",
 }
 
+Command = Callable[[Path, Path], Sequence[str]]
+
 # What the stack starts besides, and which is no milter.
 _LOOKUPS = ("redis", "keyservice")
 _OTHERS = ("postfix", "dovecot", *_LOOKUPS)
@@ -105,13 +107,15 @@ class Host:
             file.write("\n".join(lines) + "\n")
         return port
 
-    def milter_socket(self, name: str) -> Path:
-        """Return where a milter of that name is to listen: where Postfix finds its own, too."""
-        return self.stack.layout.queue / "letterlock" / f"{name}.sock"
+    def add_milter(self, command: Command) -> str:
+        """Have what `command` returns started, too; return what Postfix calls it.
 
-    def add_milter(self, name: str, command: Sequence[str]) -> str:
-        """Have `command` started, which listens at `milter_socket`; return what Postfix calls it."""
-        self._milters[name] = (self.milter_socket(name), command)
+        `command` is given a folder of its own, and the socket to listen at.
+        """
+        name = f"milter-{len(self._milters)}"
+        # Where Postfix finds its other milters, too.
+        socket = self.stack.layout.queue / "letterlock" / f"{name}.sock"
+        self._milters[name] = (socket, command(self.directory / name, socket))
         return f"unix:letterlock/{name}.sock"
 
     def session(self, name: str) -> int:

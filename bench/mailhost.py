@@ -1,4 +1,4 @@
-"""A host with three doors for mail from outside: without a milter, with the yardstick, with ours."""
+"""A host with three doors for mail from outside: no milter, the yardstick, and ours."""
 
 import subprocess
 from collections.abc import Sequence
@@ -32,8 +32,7 @@ class MailHost(Host):
             passed = f"MAIL_CONFIG MAIL_LOGTAG TZ LD_PRELOAD={preloaded}"
             self.set_parameters({"import_environment": passed})
         program = self._compile("yardstick.c", libraries=("-lmilter", "-lpthread"))
-        socket = self.milter_socket("yardstick")
-        yardstick = self.add_milter("yardstick", [program, f"unix:{socket}"])
+        yardstick = self.add_milter(lambda _, socket: [program, f"unix:{socket}"])
         self._doors = {
             Door.LETTERLOCK: self.stack.layout.ports["smtp"],
             Door.NO_MILTER: self.add_door("smtpd_milters="),

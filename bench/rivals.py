@@ -5,8 +5,9 @@ Debian packages of these names. Where one is not installed, its rows are missing
 
 import base64
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -23,6 +24,7 @@ Socket local:{socket}
 Background no
 Syslog no
 UMask 000
+RequireSafeKeys no
 Canonicalization relaxed/relaxed
 OversignHeaders From
 """
@@ -76,53 +78,86 @@ dkimpy_milter.main()
 """
 
 
-class NotInstalled(LookupError):
-    """The text is the name of a program."""
+OPENDKIM, DKIMPY_MILTER = "opendkim", "dkimpy-milter"
+
+Command = Callable[[Path, Path], list[str]]
+"""Returns what is to be run; given a folder of its own, and the socket to listen at."""
 
 
-def opendkim_signer(folder: Path, socket: Path, domain: str, signer: Signer) -> list[str]:
-    """Return the command that signs for `domain`. Raises NotInstalled."""
-    key = _written(folder / "key.pem", signer.pem)
-    settings = _OPENDKIM_SIGNER.format(
-        domain=domain, selector=signer.selector, key=key, algorithm=signer.algorithm.value.decode()
-    )
-    return _opendkim(folder, socket, settings)
+class Rival(NamedTuple):
+    """One of the two, set up in one way."""
+
+    program: str
+    what: str
+    command: Command
 
 
-def opendkim_verifier(folder: Path, socket: Path, dns_port: int) -> list[str]:
-    """Return the command that verifies with what the resolver says. Raises NotInstalled."""
-    resolver = _written(folder / "unbound.conf", _LIBUNBOUND.format(port=dns_port).encode())
-    return _opendkim(folder, socket, _OPENDKIM_VERIFIER.format(resolver=resolver))
+def installed(wanted: Iterable[Rival]) -> list[Rival]:
+    """Return those that can be started."""
+    return [rival for rival in wanted if _found(rival.program)]
 
 
-def dkimpy_signer(
-    folder: Path, socket: Path, domain: str, signers: Sequence[Signer]
-) -> list[str]:
-    """Return the command that signs for `domain`, with a key of each type at most.
-
-    Raises NotInstalled.
-    """
-    settings = [f"Mode s\nDomain {domain}\n"]
-    for signer in signers:
-        suffix = {KeyType.RSA: "", KeyType.ED25519: "Ed25519"}[signer.key_type]
-        key = _written(folder / f"key{suffix}", _as_dkimpy_has_it(signer))
-        settings.append(f"Selector{suffix} {signer.selector}\nKeyFile{suffix} {key}\n")
-    program = _program("dkimpy-milter")
-    return [program, _dkimpy_config(folder, socket, "".join(settings))]
+def missing() -> list[str]:
+    """Return a note about each of the two that cannot be."""
+    programs = (OPENDKIM, DKIMPY_MILTER)
+    return [f"{name} is not installed, and not measured" for name in programs if not _found(name)]
 
 
-def dkimpy_verifier(folder: Path, socket: Path, dns_port: int) -> list[str]:
-    """Return the command that verifies with what the resolver says. Raises NotInstalled."""
-    with Path(_program("dkimpy-milter")).open() as script:
-        interpreter = script.readline().removeprefix("#!").strip()
-    config = _dkimpy_config(folder, socket, _DKIMPY_VERIFIER)
-    return [interpreter, "-P", "-c", _WITH_RESOLVER, config, str(dns_port)]
+def opendkim_signer(domain: str, signer: Signer) -> Command:
+    """Return what signs for `domain`."""
+
+    def command(folder: Path, socket: Path) -> list[str]:
+        settings = _OPENDKIM_SIGNER.format(
+            domain=domain,
+            selector=signer.selector,
+            key=_written(folder / "key.pem", signer.pem),
+            algorithm=signer.algorithm.value.decode(),
+        )
+        return _opendkim(folder, socket, settings)
+
+    return command
+
+
+def opendkim_verifier(dns_port: int) -> Command:
+    """Return what verifies with what the resolver says."""
+
+    def command(folder: Path, socket: Path) -> list[str]:
+        resolver = _written(folder / "unbound.conf", _LIBUNBOUND.format(port=dns_port).encode())
+        return _opendkim(folder, socket, _OPENDKIM_VERIFIER.format(resolver=resolver))
+
+    return command
+
+
+def dkimpy_signer(domain: str, signers: Sequence[Signer]) -> Command:
+    """Return what signs for `domain`, with a key of each type at most."""
+
+    def command(folder: Path, socket: Path) -> list[str]:
+        settings = [f"Mode s\nDomain {domain}\n"]
+        for signer in signers:
+            suffix = {KeyType.RSA: "", KeyType.ED25519: "Ed25519"}[signer.key_type]
+            key = _written(folder / f"key{suffix}", _as_dkimpy_has_it(signer))
+            settings.append(f"Selector{suffix} {signer.selector}\nKeyFile{suffix} {key}\n")
+        return [_found(DKIMPY_MILTER), _dkimpy_config(folder, socket, "".join(settings))]
+
+    return command
+
+
+def dkimpy_verifier(dns_port: int) -> Command:
+    """Return what verifies with what the resolver says."""
+
+    def command(folder: Path, socket: Path) -> list[str]:
+        with Path(_found(DKIMPY_MILTER)).open() as script:
+            interpreter = script.readline().removeprefix("#!").strip()
+        config = _dkimpy_config(folder, socket, _DKIMPY_VERIFIER)
+        return [interpreter, "-P", "-c", _WITH_RESOLVER, config, str(dns_port)]
+
+    return command
 
 
 def _opendkim(folder: Path, socket: Path, settings: str) -> list[str]:
     text = _OPENDKIM.format(socket=socket) + settings
     config = _written(folder / "opendkim.conf", text.encode())
-    return [_program("opendkim"), "-f", "-x", str(config)]
+    return [_found(OPENDKIM), "-f", "-x", str(config)]
 
 
 def _dkimpy_config(folder: Path, socket: Path, settings: str) -> str:
@@ -144,8 +179,6 @@ def _written(file: Path, octets: bytes) -> Path:
     return file
 
 
-def _program(name: str) -> str:
-    program = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/bin")
-    if program is None:
-        raise NotInstalled(name)
-    return program
+def _found(program: str) -> str:
+    """Return its path; empty if it is not installed."""
+    return shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/bin") or ""

@@ -16,6 +16,7 @@ import lookups
 import mailflow
 import memory
 import report
+import submission
 import writer
 from report import Findings
 from rich.console import Console
@@ -35,6 +36,7 @@ _MEASUREMENTS: dict[str, _Measurement] = {
     "enrolled": enrolment.measure,
     "memory": memory.measure,
     "lookups": lookups.measure,
+    "submission": submission.measure,
 }
 
 

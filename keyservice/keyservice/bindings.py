@@ -46,14 +46,24 @@ def bind(
     return old if old != fingerprint else None
 
 
-def hold(connection: Connection, mailbox: Mailbox, fingerprint: str, until: int, now: int) -> bool:
+def hold(
+    connection: Connection,
+    mailbox: Mailbox,
+    fingerprint: str,
+    until: int,
+    now: int,
+    *,
+    level: Level = Level.KNOWN_KEY,
+    source: Source = Source.OPERATOR,
+) -> bool:
     """Let a stored certificate wait; return whether it did not do so already."""
     mailbox_id = mailbox_id_of(connection, mailbox)
+    held: dict[str, int | str] = {"until": until, "level": level.value, "source": source.value}
     if _in_state(connection, mailbox_id, BindingState.WAITING) == fingerprint:
-        _update(connection, mailbox_id, fingerprint, until=until)
+        _update(connection, mailbox_id, fingerprint, **held)
         return False
     drop_waiting(connection, mailbox, now)
-    _put(connection, mailbox_id, fingerprint, BindingState.WAITING, now, {"until": until})
+    _put(connection, mailbox_id, fingerprint, BindingState.WAITING, now, held)
     return True
 
 

@@ -62,7 +62,7 @@ def settle(connection: Connection, mailbox: Mailbox, rules: Rules, now: float) -
     resolution = weigh(known, rules, now)
     has_changed, replaced = _apply(connection, mailbox, known, resolution, rules, at)
     waits = next((d for d in resolution.decisions if d.outcome is Outcome.WAIT), None)
-    _keep_waiting(connection, mailbox, waits if resolution.change is None else None, at)
+    _keep_waiting(connection, mailbox, known, waits if resolution.change is None else None, at)
     since = known.in_use.since if known.in_use else 0
     new = tuple(
         conflict(decision)
@@ -110,24 +110,39 @@ def _bind(
 ) -> str | None:
     if decision.level is None:  # hard revoked: what it was registered with is history
         return None
-    shown = [s for s in known.sightings if s.fingerprint == decision.fingerprint]
     return bindings.bind(
         connection,
         mailbox,
         decision.fingerprint,
         now,
         level=decision.level,
-        source=max(shown, key=lambda s: s.weight).source,
+        source=_best(known, decision).source,
         is_ours=rules.is_ours,
     )
 
 
+def _best(known: Dossier, decision: Decision) -> Sighting:
+    shown = [s for s in known.sightings if s.fingerprint == decision.fingerprint]
+    return max(shown, key=lambda s: s.weight)
+
+
 def _keep_waiting(
-    connection: Connection, mailbox: Mailbox, waits: Decision | None, now: int
+    connection: Connection, mailbox: Mailbox, known: Dossier, waits: Decision | None, now: int
 ) -> None:
     if waits is None or waits.until is None:
         bindings.drop_waiting(connection, mailbox, now)
-    elif bindings.hold(connection, mailbox, waits.fingerprint, waits.until, now):
+        return
+    best = _best(known, waits)
+    is_new = bindings.hold(
+        connection,
+        mailbox,
+        waits.fingerprint,
+        waits.until,
+        now,
+        level=best.level,
+        source=best.source,
+    )
+    if is_new:
         ledger.note(
             connection,
             mailbox,

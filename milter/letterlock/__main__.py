@@ -1,19 +1,22 @@
 """`letterlock-milter`: the daemon. Exit status 0: stopped; 78: configuration unusable."""
 
 import os
+import shutil
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
 
-from letterlock import listener, log
+from letterlock import listener, log, succession
 from letterlock.config import Config, host_and_port, load, read_secret
 from letterlock.errors import LetterlockError
 from letterlock.roles import Role
+from letterlock.succession import Estate
 from letterlock.supervisor import Supervisor
-from letterlock.worker import Descriptors, keep_memory_private
+from letterlock.worker import Descriptors, be_killed_first, keep_memory_private
 
 EX_CONFIG = 78
 """sysexits.h."""
@@ -35,12 +38,14 @@ def main(
     path: Path, check: bool, worker: tuple[int, int, int, int] | None, role: str | None
 ) -> None:
     """Encrypt mail to its recipients before Postfix stores or sends it."""
+    if worker:
+        be_killed_first()
     keep_memory_private()
     log.set_up()
     try:
         config = load(path)
         if check:
-            read_secret(config.redis.secret_file)
+            _check(config)
         elif worker:
             *descriptors, slot = worker
             _work(config, Role(role), Descriptors(*descriptors), slot)
@@ -49,6 +54,22 @@ def main(
     except LetterlockError as error:
         log.failure("not_started", detail=str(error))
         sys.exit(EX_CONFIG)
+
+
+def _check(config: Config) -> None:
+    read_secret(config.redis.secret_file)
+    estate = succession.inherited()
+    if estate is None:
+        return
+    # A supervisor asks whether it could be replaced: everything must be in place.
+    from letterlock import assembly, exposition
+
+    roles = Role.taken(config)
+    listener.require_same(roles, estate.listening)
+    if config.metrics != estate.metrics:
+        exposition.require_free(*host_and_port(config.metrics, "metrics"))
+    for role in roles:
+        assembly.assemble(config, role)
 
 
 def _work(config: Config, role: Role, descriptors: Descriptors, slot: int) -> None:
@@ -74,24 +95,29 @@ def _work(config: Config, role: Role, descriptors: Descriptors, slot: int) -> No
 def _supervise(path: Path, config: Config) -> None:
     from letterlock import exposition
 
+    estate = succession.inherited()
     # Before anything listens: a missing secret is said once, by the parent.
     read_secret(config.redis.secret_file)
     host, port = host_and_port(config.metrics, "metrics")
-    with (
-        ExitStack() as stack,
-        tempfile.TemporaryDirectory(prefix="letterlock-metrics-") as directory,
-    ):
-        sockets = listener.listening_sockets(config)
+    with ExitStack() as stack:
+        counters = stack.enter_context(_counters(estate))
+        sockets = listener.listening_sockets(config, estate.listening if estate else None)
         listening = {role: stack.enter_context(s).fileno() for role, s in sockets.items()}
-        environment = os.environ | {
-            "PROMETHEUS_MULTIPROC_DIR": directory,
-            # glibc gives every thread an arena of its own, and libmilter has many threads.
-            "MALLOC_ARENA_MAX": "2",
-        }
-        supervisor = Supervisor(path, listening, environment)
-        exposition.serve(host, port, directory, supervisor)
+        supervisor = Supervisor(path, config, listening, counters, estate)
+        exposition.serve(host, port, counters, supervisor)
         supervisor.run()
-        listener.remove(config)
+        listener.remove(sockets.values())
+
+
+@contextmanager
+def _counters(estate: Estate | None) -> Iterator[str]:
+    """Yield the directory in which workers count; it lasts as long as the process."""
+    made = os.environ.get("RUNTIME_DIRECTORY")
+    directory = estate.counters if estate else tempfile.mkdtemp("", "letterlock-metrics-", made)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

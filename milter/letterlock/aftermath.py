@@ -1,11 +1,17 @@
 """What the key service learns of a submission that was accepted."""
 
+import time
 from collections.abc import Callable
 
 from keyservice.client import Mailbox, PeerClient, PeerOutcome, SenderClient, Use
 from letterlock import evidence
 from letterlock.behind import Behind, ReportResult
 from letterlock.message import HeaderSection
+from letterlock.seldom import Seldom
+
+_USED_MAX = 10_000
+_USED_SECONDS = 3600.0
+"""That one of so many certificates was used is told once in so many seconds."""
 
 
 class Aftermath:
@@ -17,15 +23,20 @@ class Aftermath:
         peers: PeerClient,
         senders: SenderClient,
         clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock`: seconds since 1970."""
+        """`clock`: seconds since 1970; `monotonic` is for intervals."""
         self._behind = behind
         self._peers = peers
         self._senders = senders
         self._clock = clock
+        self._used = Seldom(_USED_SECONDS, _USED_MAX, monotonic)
 
     def encrypted_to(self, mailbox: Mailbox, fingerprint: str) -> None:
         """The certificate of a peer was used: one half of LEAP's "successfully used"."""
+        # The other half may never come, and mail to him goes on.
+        if not self._used.is_due((mailbox.key, fingerprint)):
+            return
 
         def tell() -> ReportResult:
             answer = self._peers.used(mailbox, Use(fingerprint=fingerprint, encrypted_to=True))

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from letterlock import service_manager
 from letterlock.errors import ConfigError
 from letterlock.own_fields import Marker, UnprintableField
 
@@ -123,11 +124,11 @@ def host_and_port(text: str, key: str) -> tuple[str, int]:
 def read_secret(path: str) -> bytes:
     """Return the secret shared with the key service, without its final line end."""
     try:
-        secret = Path(path).read_bytes().rstrip(b"\r\n")
+        secret = service_manager.credential(Path(path)).read_bytes().rstrip(b"\r\n")
     except OSError as error:
         raise ConfigError(f"redis.secret_file: {path}: {error.strerror}") from None
     if len(secret) < SECRET_OCTETS_MIN:
-        raise ConfigError(f"redis.secret_file: shorter than {SECRET_OCTETS_MIN} octets")
+        raise ConfigError(f"redis.secret_file: {path}: shorter than {SECRET_OCTETS_MIN} octets")
     return secret
 
 

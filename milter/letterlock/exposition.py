@@ -1,5 +1,6 @@
 """The supervisor's page for Prometheus: the sum of all workers', and the workers themselves."""
 
+import socket
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -28,6 +29,14 @@ class Workers(Collector):
         )
 
 
+def require_free(host: str, port: int) -> None:
+    """Raise ConfigError if nothing can be served there."""
+    try:
+        socket.create_server((host, port), family=_family(host)).close()
+    except OSError as error:
+        raise _impossible(host, port, error) from None
+
+
 def serve(host: str, port: int, directory: str, supervisor: Supervisor) -> None:
     """Serve the page from a thread. `directory`: where workers keep their counters."""
     registry = CollectorRegistry()
@@ -36,4 +45,12 @@ def serve(host: str, port: int, directory: str, supervisor: Supervisor) -> None:
     try:
         start_http_server(port, host, registry)
     except OSError as error:
-        raise ConfigError(f"metrics: {host}:{port}: {error.strerror}") from None
+        raise _impossible(host, port, error) from None
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _impossible(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(f"metrics: {host}:{port}: {error.strerror}")

@@ -3,7 +3,7 @@
 import grp
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from letterlock.config import Config, host_and_port
@@ -17,20 +17,37 @@ _FIRST_INHERITED = 3
 """sd_listen_fds(3), SD_LISTEN_FDS_START."""
 
 
-def listening_sockets(config: Config) -> dict[Role, socket.socket]:
-    """Return the socket that the workers of each role share. Raises ConfigError."""
+def listening_sockets(
+    config: Config, handed_over: Mapping[str, int] | None = None
+) -> dict[Role, socket.socket]:
+    """Return the socket that the workers of each role share. Raises ConfigError.
+
+    `handed_over`: the descriptors of a predecessor.
+    """
     roles = Role.taken(config)
+    if handed_over is not None:
+        require_same(roles, handed_over)
+        return {role: socket.socket(fileno=handed_over[role.value]) for role in roles}
     return _inherited(roles) or {role: _made(role.socket(config), config) for role in roles}
 
 
-def remove(config: Config) -> None:
+def require_same(roles: Iterable[Role], names: Iterable[str]) -> None:
+    """Raise ConfigError unless there is a socket for each role, and no other."""
+    wanted, found = sorted(role.value for role in roles), sorted(names)
+    if wanted != found:
+        raise ConfigError(
+            f"sockets: the configuration wants {' and '.join(wanted)}, and there are "
+            f"{' and '.join(found) or 'none'}: see submission.socket, letterlock-*.socket"
+        )
+
+
+def remove(sockets: Iterable[socket.socket]) -> None:
     """Remove the socket files, if we made them."""
     if "LISTEN_PID" in os.environ:
         return
-    for role in Role.taken(config):
-        kind, _, rest = role.socket(config).partition(":")
-        if kind == "unix":
-            Path(rest).unlink(missing_ok=True)
+    for made in sockets:
+        if made.family == socket.AF_UNIX:
+            Path(made.getsockname()).unlink(missing_ok=True)
 
 
 def _made(address: str, config: Config) -> socket.socket:
@@ -48,16 +65,14 @@ def _inherited(roles: Sequence[Role]) -> dict[Role, socket.socket]:
     # sd_listen_fds(3): the variables may be a grandparent's, hence the PID.
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
-    if os.environ.get("LISTEN_FDS") != str(len(roles)):
-        raise ConfigError(f"LISTEN_FDS: expected a socket for each role: {len(roles)}")
-    # FileDescriptorName= in the units of several sockets; one has no need of a name.
+    number = os.environ.get("LISTEN_FDS", "")
     names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    named = [role.value for role in roles]
-    if len(roles) > 1 and sorted(names) != sorted(named):
-        raise ConfigError(f"LISTEN_FDNAMES: expected {':'.join(named)}")
-    order = names if len(roles) > 1 else named
+    if len(roles) == 1 and number == "1":
+        # FileDescriptorName= in the units of several sockets; one has no need of a name.
+        names = [roles[0].value]
+    require_same(roles, names)
     return {
-        Role(name): socket.socket(fileno=_FIRST_INHERITED + at) for at, name in enumerate(order)
+        Role(name): socket.socket(fileno=_FIRST_INHERITED + at) for at, name in enumerate(names)
     }
 
 

@@ -33,6 +33,9 @@ _PARAMETERS = (
     "virtual_alias_maps",
 )
 
+# postconf(5): braces keep together what blanks and commas would separate (inline:{ a=b, c=d }).
+_ELEMENT = re.compile(r"(?:[^,\s{}]|\{(?:[^{}]|\{[^{}]*\})*\})+")
+
 Run = Callable[[Sequence[str], str], str]
 """Runs a command with a text on its standard input and returns what it printed."""
 
@@ -144,7 +147,7 @@ class Resolver:
 
 
 def _split(value: str) -> list[str]:
-    return [item for item in re.split(r"[,\s]+", value) if item]
+    return _ELEMENT.findall(value)
 
 
 def _origin(value: str) -> str:

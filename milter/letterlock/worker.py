@@ -1,11 +1,13 @@
 """A worker: libmilter on a listening socket that it shares with its siblings.
 
-It leaves in one way only. On SIGUSR1, or when the supervisor is gone, it stops taking
-sessions, waits for those it has, and exits. libmilter's own signals (TERM, HUP, INT) would
-abandon sessions that are between two commands, so nobody sends them.
+It leaves in one way only. On SIGUSR1, or when its lifeline ends because others serve or the
+supervisor is gone, it stops taking sessions, waits for those it has, and exits. libmilter's own
+signals (TERM, HUP, INT) would abandon sessions that are between two commands, so nobody
+sends them.
 """
 
 import ctypes
+import math
 import os
 import resource
 import signal
@@ -13,7 +15,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from letterlock import log, metrics
 from letterlock.behind import Behind
@@ -21,11 +26,19 @@ from letterlock.session import Counting
 
 STOP = signal.SIGUSR1
 READY = b"ready"
+BEAT = b"."
+"""Written again and again: threads of this process get their turn."""
+
+_BEAT_SECONDS = 1.0
 _PR_SET_DUMPABLE = 4
 
 # libmilter's listener may have a connection in its hands that it has not yet
 # turned into a session when its socket is taken away.
 _SETTLE_SECONDS = 0.7
+
+# While others serve, nobody waits for a worker that leaves. An idle client of smtpd stays for
+# 300 s (smtpd_timeout), and a Postfix as client keeps to one session for as long.
+_RELIEVED_SECONDS = 330.0
 
 # With the above less than what the supervisor waits beyond `drain_seconds`.
 _BEHIND_SECONDS = 1.0
@@ -36,11 +49,11 @@ class Descriptors:
     """What a worker inherits."""
 
     listening: int
-    ready: int
-    """Written to once when the worker is about to serve."""
+    pulse: int
+    """Written to when the worker is about to serve, and every second from then on."""
 
     lifeline: int
-    """Its other end is the supervisor's: end of file means that the supervisor is gone."""
+    """End of file means that others serve, or the supervisor is gone."""
 
 
 def keep_memory_private() -> None:
@@ -48,6 +61,15 @@ def keep_memory_private() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # RLIMIT_CORE is ignored where core_pattern pipes to a program (core(5)).
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def be_killed_first() -> None:
+    """At the cap on memory the kernel ends a worker, which is replaced, not the supervisor.
+
+    Before `keep_memory_private`, after which the file is root's (proc(5)).
+    """
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def stay_on_one_cpu(slot: int) -> None:
@@ -72,47 +94,66 @@ def run(
     # A sibling may win the race for a connection; accept() must not block then.
     os.set_blocking(descriptors.listening, False)
     sessions = Counting()
-    leave = threading.Event()
-    for wait in (_until_signalled, lambda: _until_orphaned(descriptors.lifeline)):
-        threading.Thread(target=_set_after, args=(leave, wait), daemon=True).start()
+    leaving = _Leaving()
+
+    def until_told() -> None:
+        signal.sigwait({STOP})
+        leaving.within(drain_seconds)
+
+    def until_relieved() -> None:
+        while os.read(descriptors.lifeline, 1):
+            pass
+        leaving.within(_RELIEVED_SECONDS)
 
     def drain() -> None:
-        leave.wait()
-        _drain(descriptors.listening, sessions, drain_seconds)
+        leaving.wait()
+        _drain(descriptors.listening, sessions, leaving)
         behind.drain(_BEHIND_SECONDS)
         os._exit(0)
 
-    threading.Thread(target=drain, daemon=True).start()
     metrics.declare()
-    os.write(descriptors.ready, READY)
-    os.close(descriptors.ready)
+    for task in (until_told, until_relieved, drain, partial(_beat, descriptors.pulse)):
+        threading.Thread(target=task, daemon=True).start()
     start(sessions)
     # libmilter returned: its sessions are gone already.
     os._exit(1)
 
 
-def _set_after(leave: threading.Event, wait: Callable[[], None]) -> None:
-    wait()
-    leave.set()
+class _Leaving:
+    """When to be gone."""
+
+    def __init__(self) -> None:
+        self._begun = threading.Event()
+        self._until = math.inf
+
+    def within(self, seconds: float) -> None:
+        self._until = min(self._until, time.monotonic() + seconds)
+        self._begun.set()
+
+    def wait(self) -> None:
+        self._begun.wait()
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._until
 
 
-def _until_signalled() -> None:
-    signal.sigwait({STOP})
+def _beat(pulse: int) -> None:
+    os.write(pulse, READY)
+    # Until nobody listens: another supervisor has workers of its own.
+    with suppress(BrokenPipeError):
+        while True:
+            time.sleep(_BEAT_SECONDS)
+            os.write(pulse, BEAT)
 
 
-def _until_orphaned(lifeline: int) -> None:
-    while os.read(lifeline, 1):
-        pass
-
-
-def _drain(listening: int, sessions: Counting, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def _drain(listening: int, sessions: Counting, leaving: _Leaving) -> None:
     # libmilter goes on listening on a socket that nobody can reach; sessions live on.
     with socket.socket(socket.AF_UNIX) as nowhere:
         nowhere.bind("")
         nowhere.listen(1)
         os.dup2(nowhere.fileno(), listening)
     time.sleep(_SETTLE_SECONDS)
-    while sessions.open > 0 and time.monotonic() < deadline:
+    while sessions.open > 0 and not leaving.is_due:
         time.sleep(0.02)
     log.outcome("worker_left", sessions_open=sessions.open)

@@ -12,14 +12,17 @@ from pathlib import Path
 from rich.console import Console
 
 from demo import counters, findings, show, thief
-from demo.evidence import deliver
+from demo.evidence import Delivery, deliver
+from demo.letters import DORA
 from demo.mails import ALICE, BOB, six_mails
+from demo.neighbours import Correspondence, Neighbours
 from demo.page import Page
 from demo.promises import Evidence, Promise, judge
 from keyservice.mailbox import Mailbox
 from keyservice.operator_client import ServiceRefused, ServiceUnavailable
 from stack import NotReady, Owner, Stack
 
+MAILS = 8
 COLUMNS_MIN, COLUMNS_MAX = 80, 110
 ENDED_BY = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 """Exit status for each signal, as a shell reports it."""
@@ -28,16 +31,22 @@ NOT_RUN = (NotReady, ServiceUnavailable, ServiceRefused, OSError)
 """Something of the stack failed, not a promise about mail."""
 
 
-def main(stack_in: Callable[[Path], Stack] = Stack) -> int:
-    """Run the demo; return the exit status. `stack_in`: for tests, to break something."""
+def main(stack_in: Callable[..., Stack] = Stack) -> int:
+    """Run the demo; return the exit status.
+
+    `stack_in`: makes the first provider's stack; for tests, to break something.
+    """
     for number, status in ENDED_BY.items():
         signal.signal(number, lambda *_, status=status: sys.exit(status))
     page = Page(_console())
     directory = Path(tempfile.mkdtemp(prefix="letterlock-demo-", dir="/tmp"))
+    # The daemons have accounts of their own.
+    directory.chmod(0o755)
     left = None
     resources = ExitStack()
     try:
-        promises = _run(page, resources, stack_in(directory))
+        neighbours = resources.enter_context(Neighbours(directory, stack_in))
+        promises = _run(page, resources, neighbours)
         left = None if all(promise.is_kept for promise in promises) else directory
     except NOT_RUN as error:
         left = directory
@@ -53,12 +62,13 @@ def main(stack_in: Callable[[Path], Stack] = Stack) -> int:
     return 0 if left is None else 1
 
 
-def _run(page: Page, resources: ExitStack, stack: Stack) -> list[Promise]:
+def _run(page: Page, resources: ExitStack, neighbours: Neighbours) -> list[Promise]:
     began = time.monotonic()
+    home = neighbours.home
     show.introduction(page)
     with page.console.status("Starting five daemons …"):
-        resources.callback(stack.stop)
-        stack.start()
+        resources.callback(home.stop)
+        home.start()
     show.daemons(page)
     with page.console.status("Alice and Bob are making their keys …"):
         owners = [
@@ -66,33 +76,59 @@ def _run(page: Page, resources: ExitStack, stack: Stack) -> list[Promise]:
             resources.enter_context(Owner(BOB, "rsa2048", "rsa2048")),
         ]
         for owner in owners:
-            stack.enrol(owner.address, owner.certificate)
-        stack.operator.set_policy(Mailbox.parse(BOB), {"header_policy": "hcp_all"})
+            home.enrol(owner.address, owner.certificate)
+        home.operator.set_policy(Mailbox.parse(BOB), {"header_policy": "hcp_all"})
     show.owners(page, owners)
-    evidence = _evidence(page, stack, owners)
-    promises = judge(evidence)
+    deliveries = []
+    mails = six_mails(owners[0])
+    for number, mail in enumerate(mails, 1):
+        with page.console.status(f"Mail {number} is on its way …"):
+            deliveries.append(deliver(home, mail, owners))
+        show.delivery(page, number, MAILS, deliveries[-1])
+    letters = _correspondence(page, resources, neighbours, owners)
+    promises = judge(_evidence(page, neighbours, owners, deliveries, letters))
     findings.verdict(page, promises, time.monotonic() - began)
     return promises
 
 
-def _evidence(page: Page, stack: Stack, owners: list[Owner]) -> Evidence:
-    mails = six_mails(owners[0])
-    deliveries = []
-    for number, mail in enumerate(mails, 1):
-        with page.console.status(f"Mail {number} is on its way …"):
-            deliveries.append(deliver(stack, mail, owners))
-        show.delivery(page, number, len(mails), deliveries[-1])
-    with page.console.status("Searching the disk …"):
-        stack.wait_until_queue_is_empty()
+def _correspondence(
+    page: Page, resources: ExitStack, neighbours: Neighbours, owners: list[Owner]
+) -> Correspondence:
+    with page.console.status("A second provider starts …"):
+        resources.callback(neighbours.away.stop)
+        neighbours.away.start()
+        dora = resources.enter_context(Owner(DORA))
+        neighbours.away.enrol(DORA, dora.certificate)
+    show.second_provider(page, dora)
+    with page.console.status("Alice writes, and Dora replies …"):
+        letters = neighbours.correspond(owners[0], dora, [*owners, dora])
+    for number, delivery in enumerate((letters.first, letters.reply), MAILS - 1):
+        show.delivery(page, number, MAILS, delivery)
+    return letters
+
+
+def _evidence(
+    page: Page,
+    neighbours: Neighbours,
+    owners: list[Owner],
+    deliveries: list[Delivery],
+    letters: Correspondence,
+) -> Evidence:
+    deliveries = [*deliveries, letters.first, letters.reply]
+    mails = [delivery.mail for delivery in deliveries]
+    with page.console.status("Searching the disks …"):
+        for stack in neighbours.stacks:
+            stack.wait_until_queue_is_empty()
         words = [word for mail in mails for word in mail.secrets]
-        searched = tuple(thief.search(stack, words))
+        searched = tuple(thief.search(neighbours.stacks, words))
     findings.thief(page, searched, words)
-    counts = counters.read(stack, mails, owners)
+    counts = counters.read(*neighbours.stacks, mails, owners)
     findings.counters(page, counts)
     return Evidence(
         deliveries=tuple(deliveries),
-        stored={a: len(stack.maildir(a)) for mail in mails for a in mail.to},
-        waiting=len(stack.queue_files()),
+        correspondence=letters,
+        stored={a: neighbours.stored(a) for mail in mails for a in mail.to},
+        waiting=sum(len(stack.queue_files()) for stack in neighbours.stacks),
         searched=searched,
         counts=counts,
     )

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 
-from demo.mails import Mail
+from demo.mails import HOME, Mail
 from demo.promises import Count
 from stack import Owner, Stack
 
 _MESSAGES = "letterlock_messages_total"
 
 
-def read(stack: Stack, mails: Sequence[Mail], owners: Sequence[Owner]) -> tuple[Count, ...]:
-    """Return what a monitoring system would see."""
-    taken = [mail for mail in mails if not mail.waits]
+def read(
+    home: Stack, away: Stack, mails: Sequence[Mail], owners: Sequence[Owner]
+) -> tuple[Count, ...]:
+    """Return what a monitoring system of each provider would see."""
+    left = [mail for mail in mails if mail.sender.endswith(f"@{HOME}")]
+    taken = [mail for mail in mails if not mail.waits and mail not in left]
     wrapped = sum(len(mail.to) for mail in taken if not mail.arrives_encrypted)
     header = sum(len(mail.to) for mail in taken if mail.arrives_encrypted)
     waiting = sum(len(mail.to) for mail in mails if mail.waits)
@@ -32,7 +35,13 @@ def read(stack: Stack, mails: Sequence[Mail], owners: Sequence[Owner]) -> tuple[
             {"disposition": "deferred", "reason": "no_certificate"},
             waiting,
         ),
-        ("stored in the clear", "milter", _MESSAGES, {"disposition": "passed_plain"}, 0),
+        (
+            "left in the clear: no certificate known",
+            "milter",
+            _MESSAGES,
+            {"disposition": "passed_plain"},
+            len(left),
+        ),
         (
             "further copies (several recipients)",
             "milter",
@@ -48,9 +57,26 @@ def read(stack: Stack, mails: Sequence[Mail], owners: Sequence[Owner]) -> tuple[
             len(owners),
         ),
     ]
+    rows_away = [
+        (
+            "Dora's provider: mail with a certificate",
+            "keyservice",
+            "keyservice_reports_total",
+            {"result": "noted"},
+            1,
+        ),
+        (
+            "Dora's provider: encrypted before it left",
+            "milter",
+            _MESSAGES,
+            {"reason": "encrypted_for_peer"},
+            1,
+        ),
+    ]
     return tuple(
         Count(meaning, _written(sample, labels), expected, stack.counter(daemon, sample, **labels))
-        for meaning, daemon, sample, labels, expected in rows
+        for stack, of in ((home, rows), (away, rows_away))
+        for meaning, daemon, sample, labels, expected in of
     )
 
 

@@ -5,14 +5,14 @@ import os
 import smtplib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email import message_from_bytes
 from subprocess import CalledProcessError
 
 from demo.mails import Mail
-from stack import NotReady, Owner, Stack
+from stack import NotReady, Owner, Sent, Stack
 
 _BEGIN, _END = b"-----BEGIN PGP MESSAGE-----", b"-----END PGP MESSAGE-----"
 _DECRYPT = "from letterlock.cli.decrypt import decrypt; decrypt()"
@@ -51,12 +51,20 @@ class Delivery:
 
 
 def deliver(stack: Stack, mail: Mail, owners: Sequence[Owner]) -> Delivery:
-    """Send `mail` and wait for its copies."""
+    """Send `mail` from outside and wait for its copies."""
+    return collect(
+        stack, mail, owners, lambda: stack.send(mail.octets, mail.to, options=mail.options)
+    )
+
+
+def collect(
+    stack: Stack, mail: Mail, owners: Sequence[Owner], send: Callable[[], Sent]
+) -> Delivery:
+    """Return what `send`, which sends `mail`, adds to mailboxes of `stack`."""
     expected = [owner for owner in owners if owner.address in mail.to]
     before = {owner.address: len(stack.maildir(owner.address)) for owner in expected}
     try:
-        sent = stack.send(mail.octets, mail.to, options=mail.options)
-        replies = list(sent.refused.values())
+        replies = list(send().refused.values())
     except smtplib.SMTPResponseException as refused:
         replies = [(refused.smtp_code, str(refused.smtp_error))]
     copies = []
@@ -70,20 +78,20 @@ def deliver(stack: Stack, mail: Mail, owners: Sequence[Owner]) -> Delivery:
 
 
 def _copy(stored: bytes, owner: Owner, owners: Sequence[Owner], mail: Mail) -> Copy:
-    encrypted = _encrypted(stored)
+    encrypted = encrypted_parts(stored)
     original = _original(stored, owner)
     others = [other for other in owners if other.address != owner.address]
     return Copy(
         owner=owner,
         stored=stored,
         original=original,
-        inner=_opened(_encrypted(original or b""), owner) if mail.arrives_encrypted else None,
-        key_ids=frozenset().union(*(_key_ids(octets, owner) for octets in encrypted)),
-        opened_by_others=tuple(o.address for o in others if _opened(encrypted, o) is not None),
+        inner=opened(encrypted_parts(original or b""), owner) if mail.arrives_encrypted else None,
+        key_ids=key_ids(stored, owner),
+        opened_by_others=tuple(o.address for o in others if opened(encrypted, o) is not None),
     )
 
 
-def _encrypted(stored: bytes) -> list[bytes]:
+def encrypted_parts(stored: bytes) -> list[bytes]:
     """Return every OpenPGP message in a stored mail: in its body, in its header section."""
     found = []
     if _BEGIN in stored and _END in stored:
@@ -92,6 +100,11 @@ def _encrypted(stored: bytes) -> list[bytes]:
     if field := message_from_bytes(stored)["Letterlock-Header"]:
         found.append(base64.b64decode("".join(str(field).split())))
     return found
+
+
+def key_ids(mail: bytes, owner: Owner) -> frozenset[str]:
+    """Return whom the encrypted parts of `mail` name, by gpg's list of their packets."""
+    return frozenset().union(*(_key_ids(octets, owner) for octets in encrypted_parts(mail)))
 
 
 def _original(stored: bytes, owner: Owner) -> bytes | None:
@@ -107,7 +120,7 @@ def _original(stored: bytes, owner: Owner) -> bytes | None:
     return None if done.returncode or done.stderr else done.stdout
 
 
-def _opened(encrypted: Sequence[bytes], owner: Owner) -> bytes | None:
+def opened(encrypted: Sequence[bytes], owner: Owner) -> bytes | None:
     """Return the first of `encrypted` that `owner` can open, opened."""
     for octets in encrypted:
         with suppress(CalledProcessError):

@@ -16,10 +16,10 @@ _REASONS = 6
 
 def thief(page: Page, searched: Sequence[Searched], words: Sequence[str]) -> None:
     """Show what was searched and found."""
-    page.heading("The thief takes the disk")
+    page.heading("The thief takes the disks")
     page.say(
-        f"The thief has every file of the server and looks for {len(words)} words that stand "
-        "in the six mails and nowhere else: in subjects, texts, the attachment and its name. "
+        f"The thief has every file of both servers and looks for {len(words)} words that stand "
+        "in the eight mails and nowhere else: in subjects, texts, the attachment and its name. "
         "Each is looked for as it is and in the encodings that mail and databases use: "
         "base64, quoted-printable, UTF-16, hexadecimal."
     )
@@ -71,8 +71,8 @@ def verdict(page: Page, promises: Sequence[Promise], seconds: float) -> None:
 
 def stopped(page: Page, left: Path | None) -> None:
     """Say that nothing runs any more. `left`: the directory, unless that is deleted."""
-    what = f"What it stored is in {left} to look at." if left else "Its directory is deleted."
-    page.say(f"The mail server is stopped. {what}")
+    what = f"What they stored is in {left} to look at." if left else "Their files are deleted."
+    page.say(f"The mail servers are stopped. {what}")
 
 
 def failure(page: Page, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The six mails, and the words in them that nobody but their owners may ever find."""
+"""The six mails from outside, and the words in them that only their owners may ever find."""
 
 import base64
 import textwrap
@@ -8,7 +8,8 @@ from email.utils import format_datetime
 
 from stack import Owner
 
-ALICE, BOB, ZOE = "alice@example.test", "bob@example.test", "zoe@example.test"
+HOME = "example.test"
+ALICE, BOB, ZOE = f"alice@{HOME}", f"bob@{HOME}", f"zoe@{HOME}"
 CLARA = "clara@outside.test"
 
 
@@ -27,15 +28,29 @@ class Mail:
     secrets: tuple[str, ...]
     """Words that stand in it and nowhere else in the stack."""
 
+    sender: str = CLARA
+
     options: tuple[str, ...] = ()
     """Of the SMTP command MAIL."""
 
     waits: bool = False
     """Nobody has a certificate: it must not be taken."""
 
-    arrives_encrypted: bool = False
+    encrypted_by: str = ""
+    """Who, if it comes encrypted."""
+
     hides_recipient: str = ""
     """Somebody in Bcc."""
+
+    @property
+    def leaves(self) -> bool:
+        """Whether one of the users has handed it in."""
+        return self.sender != CLARA
+
+    @property
+    def arrives_encrypted(self) -> bool:
+        """Whether somebody has encrypted it before it comes to its recipient's provider."""
+        return bool(self.encrypted_by)
 
 
 def six_mails(alice: Owner) -> tuple[Mail, ...]:
@@ -162,7 +177,7 @@ def _already_encrypted(alice: Owner) -> Mail:
         octets=_octets(5, fields, body),
         to=(ALICE,),
         secrets=("whistleblower", "Reykjavik", "Hummingbird"),
-        arrives_encrypted=True,
+        encrypted_by="Clara",
     )
 
 

@@ -15,6 +15,7 @@ from demo.mails import Mail
 
 _OUTSIDE = ("From", "To", "Subject", "Keywords", "Date", "Letterlock-Header")
 _INSIDE = ("From", "To", "Subject", "Keywords")
+_ON_THE_WAY = ("From", "To", "Subject", "Autocrypt", "DKIM-Signature")
 _CIPHERTEXT_LINES = 3
 _LEGIBLE_LINES = 12
 _ARMOR = re.compile(r"-----BEGIN PGP MESSAGE-----\r?\n(?:\w+:.*\r?\n)*\r?\n(?P<lines>[^-]*)")
@@ -22,9 +23,12 @@ _ARMOR = re.compile(r"-----BEGIN PGP MESSAGE-----\r?\n(?:\w+:.*\r?\n)*\r?\n(?P<l
 
 def both_sides(console: Console, mail: Mail, copy: Copy) -> RenderableType:
     """Return the two views of `copy`, side by side."""
+    left = ("on the provider's disk", on_disk(copy.stored))
+    if mail.leaves:
+        left = ("on the way to the other provider", on_the_way(mail.octets))
     return beside(
         console,
-        ("on the provider's disk", on_disk(copy.stored)),
+        left,
         (f"what {first_name(copy.owner.address)} reads", as_read(mail, copy)),
     )
 
@@ -47,14 +51,23 @@ def beside(console: Console, disk: tuple[str, Text], reader: tuple[str, Text]) -
 
 def on_disk(stored: bytes) -> Text:
     """Return what a thief sees: the fields that people look at, and the beginning of the rest."""
+    # Legible is not what was promised, and so to be seen.
+    return _seen(stored, _OUTSIDE, legible="red")
+
+
+def on_the_way(wire: bytes) -> Text:
+    """Return what somebody sees who listens between the providers."""
+    return _seen(wire, _ON_THE_WAY, legible="yellow")
+
+
+def _seen(mail: bytes, names: tuple[str, ...], legible: str) -> Text:
     text = Text(overflow="ellipsis", no_wrap=True)
-    _fields(text, message_from_bytes(stored), _OUTSIDE)
-    armor = _ARMOR.search(stored.decode(errors="replace"))
+    _fields(text, message_from_bytes(mail), names)
+    armor = _ARMOR.search(mail.decode(errors="replace"))
     if armor is None:
-        # Not what was promised, and so to be seen.
-        body = stored.replace(b"\r\n", b"\n").partition(b"\n\n")[2]
+        body = mail.replace(b"\r\n", b"\n").partition(b"\n\n")[2]
         lines = body.decode(errors="replace").splitlines()[:_LEGIBLE_LINES]
-        text.append("\n" + "\n".join(lines), style="red")
+        text.append("\n" + "\n".join(lines), style=legible)
         return text
     lines = armor["lines"].split()
     text.append("\n-----BEGIN PGP MESSAGE-----\n")
@@ -71,12 +84,14 @@ def as_read(mail: Mail, copy: Copy) -> Text:
         return Text("Nothing that the owner's key could open.", style="red")
     message = message_from_bytes(copy.original, policy=default)
     text = Text(overflow="fold")
+    if mail.arrives_encrypted:
+        inner = message_from_bytes(copy.inner or b"", policy=default)
+        _fields(text, inner if inner["Subject"] else message, _INSIDE)
+        text.append(f"\n{_content(inner)}")
+        text.append(f"\n\n(she opens what {mail.encrypted_by} encrypted)", style="dim")
+        return text
     _fields(text, message, _INSIDE)
     text.append("\n")
-    if mail.arrives_encrypted:
-        text.append(_content(message_from_bytes(copy.inner or b"", policy=default)))
-        text.append("\n\n(she opens what Clara encrypted)", style="dim")
-        return text
     body = message.get_body(("plain",))
     text.append(_content(body) if body is not None else "")
     for part in message.iter_attachments():

@@ -4,8 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from demo.evidence import Copy, Delivery
+from demo.letters import PROGRAM
 from demo.mails import Mail
+from demo.neighbours import Correspondence
 from demo.thief import Searched, occurs
+from stack.submitting import CLIENT_HOST
+
+SIGNATURES = 2
+"""With RSA and with Ed25519."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,9 @@ class Evidence:
     """All that the demo saw."""
 
     deliveries: tuple[Delivery, ...]
+    """Of the correspondence, too."""
+
+    correspondence: Correspondence
     stored: Mapping[str, int]
     """Number of mails in the mailbox of each address, at the end."""
 
@@ -48,7 +57,7 @@ class Evidence:
 
 def judge(evidence: Evidence) -> list[Promise]:
     """Return every promise of the demo with what speaks against it."""
-    deliveries = evidence.deliveries
+    deliveries, letters = evidence.deliveries, evidence.correspondence
     copies = [(delivery.mail, copy) for delivery in deliveries for copy in delivery.copies]
     return [
         Promise(
@@ -82,6 +91,18 @@ def judge(evidence: Evidence) -> list[Promise]:
         Promise(
             "Without a certificate nothing is stored in the clear; the mail waits at its sender.",
             tuple(_taken_without_certificate(evidence)),
+        ),
+        Promise(
+            "What users send tells nothing of their computers, and both providers sign it.",
+            tuple(_traces(letters)),
+        ),
+        Promise(
+            "Where a certificate is known, what users send is encrypted before it leaves.",
+            tuple(_legible_on_the_way(letters)),
+        ),
+        Promise(
+            "It was known because the mail before had brought it along.",
+            tuple(_not_learned(letters)),
         ),
         Promise(
             "The counters tell the same story.",
@@ -157,6 +178,33 @@ def _taken_without_certificate(evidence: Evidence) -> Iterator[str]:
                 yield f"a mail is stored for {address}"
     if evidence.waiting:
         yield f"{evidence.waiting} files in the queue of the server"
+
+
+def _traces(letters: Correspondence) -> Iterator[str]:
+    deliveries = letters.first, letters.reply
+    for mail, verdict in zip((d.mail for d in deliveries), letters.verdicts, strict=True):
+        domain = mail.sender.partition("@")[2]
+        if verdict.count(f"dkim=pass header.d={domain} ") != SIGNATURES:
+            yield f"{mail.title!r}: the other provider says {verdict or 'nothing'!r}"
+        for trace in (PROGRAM, CLIENT_HOST, "127.0.0.1"):
+            if occurs(trace, mail.octets):
+                yield f"{mail.title!r}: {trace!r} is in it"
+
+
+def _legible_on_the_way(letters: Correspondence) -> Iterator[str]:
+    mail = letters.reply.mail
+    for word in mail.secrets:
+        if occurs(word, mail.octets):
+            yield f"{mail.title!r}: {word!r} could be read on the way"
+
+
+def _not_learned(letters: Correspondence) -> Iterator[str]:
+    if letters.before.bindings:
+        yield "there was one before"
+    known = [(b.source, b.fingerprint) for b in letters.after.bindings if b.state == "active"]
+    expected = [("autocrypt", copy.owner.fingerprint) for copy in letters.reply.copies]
+    if not expected or known != expected:
+        yield f"{letters.after.mailbox}: {known or 'no certificate is known'}"
 
 
 def _body(mail: bytes) -> bytes:

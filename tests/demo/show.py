@@ -6,6 +6,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from demo.evidence import Copy, Delivery
+from demo.letters import DORA, NEIGHBOUR
 from demo.mails import ALICE, BOB, ZOE, Mail
 from demo.page import Page, mark, table_of
 from demo.panels import beside, both_sides, first_name
@@ -28,7 +29,8 @@ def introduction(page: Page) -> None:
             "stores it.\n\n"
             "This demo runs a mail server of its own on this machine and sends it six mails. "
             "Then it looks at them from two sides: that of a thief who walks off with the "
-            "provider's disk, and that of the owners at home.\n\n"
+            "provider's disk, and that of the owners at home. Two more mails go to a second "
+            "provider and back.\n\n"
             "It needs one temporary directory and some loopback ports. Mail servers that are "
             "already here stay as they are, and nothing leaves this machine.",
             title="Letterlock: the demo",
@@ -65,6 +67,20 @@ def owners(page: Page, owners: Iterable[Owner]) -> None:
     for owner in owners:
         table.add_row(owner.address, f"…{owner.fingerprint[-16:]}", settings[owner.address])
     table.add_row(ZOE, "none so far", "nothing is stored; her mail has to wait")
+    page.show(table)
+
+
+def second_provider(page: Page, dora: Owner) -> None:
+    """Introduce whom Alice writes to."""
+    page.heading("A second provider")
+    page.say(
+        f"Dora's mailbox is at another provider, {NEIGHBOUR}, which runs Letterlock, too. Alice "
+        "and Dora send mail as everybody does, through their own provider; a client certificate "
+        "in their mail programs proves who they are. Nobody has told either provider anything "
+        "about users of the other."
+    )
+    table = table_of("Mailbox", "Certificate", "Known to")
+    table.add_row(DORA, f"…{dora.fingerprint[-16:]}", f"{NEIGHBOUR} only")
     page.show(table)
 
 

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,25 @@ class Searched:
     """Each word with the file in which it stood."""
 
 
-def search(stack: Stack, words: Iterable[str]) -> list[Searched]:
-    """Search every file of the stack, those without a name too, for `words`."""
-    layout, words = stack.layout, tuple(words)
-    roots = {
+def search(stacks: Sequence[Stack], words: Iterable[str]) -> list[Searched]:
+    """Search every file of the stacks, those without a name too, for `words`."""
+    words = tuple(words)
+    found: dict[str, list[Path]] = {}
+    for stack in stacks:
+        roots = _roots(stack.layout)
+        # Asks Redis for its dump, so that comes first.
+        files = sorted({*stored_files(stack), *_files(stack.layout)})
+        for place, root in roots.items():
+            inside = [path for path in files if path.is_relative_to(root)]
+            found.setdefault(place, []).extend(inside)
+        outside = [path for path in files if not any(map(path.is_relative_to, roots.values()))]
+        found.setdefault(ELSEWHERE, []).extend(outside)
+    base = stacks[0].layout.directory.parent
+    return [_searched(place, paths, words, base) for place, paths in found.items()]
+
+
+def _roots(layout: Layout) -> dict[str, Path]:
+    return {
         "mailboxes (Dovecot)": layout.mail,
         "mail queue (Postfix)": layout.queue,
         "log files": layout.logs,
@@ -34,12 +49,6 @@ def search(stack: Stack, words: Iterable[str]) -> list[Searched]:
         "database, spill files, secrets": layout.state,
         "files that the daemons have open": Path("/proc"),
     }
-    found: dict[str, list[Path]] = {place: [] for place in (*roots, ELSEWHERE)}
-    # Asks Redis for its dump, so that comes first.
-    for path in sorted({*stored_files(stack), *_files(layout)}):
-        place = next((p for p, root in roots.items() if path.is_relative_to(root)), ELSEWHERE)
-        found[place].append(path)
-    return [_searched(place, paths, words, layout.directory) for place, paths in found.items()]
 
 
 def occurs(word: str, octets: bytes) -> bool:

@@ -20,9 +20,9 @@ import json, sys
 from demo.__main__ import main
 from stack import Stack
 
-def stack_in(directory):
-    print(directory, file=sys.stderr, flush=True)
-    return Stack(directory, **json.loads(sys.argv[1]))
+def stack_in(directory, **settings):
+    print(directory.parent, file=sys.stderr, flush=True)
+    return Stack(directory, **(settings | json.loads(sys.argv[1])))
 
 sys.exit(main(stack_in))
 """
@@ -94,6 +94,11 @@ def test_every_promise_is_kept():
             "What a sender encrypted stays as the sender encrypted it",
             id="encrypted mail is encrypted again",
         ),
+        pytest.param(
+            '{"domains": {"example.test": {"autocrypt": false}}}',
+            "It was known because the mail before had brought it along",
+            id="mail that leaves has no certificate with it",
+        ),
     ],
 )
 def test_a_broken_promise_is_named_and_the_status_is_1(settings: str, broken: str):
@@ -113,13 +118,13 @@ def test_control_c_stops_the_stack():
     """Interrupted between two mails, the demo ends every daemon and removes the directory."""
     demo = start()
     assert demo.stdout is not None
-    while "Mail 1 of 6" not in demo.stdout.readline():
+    while "Mail 1 of 8" not in demo.stdout.readline():
         assert demo.poll() is None
 
     demo.send_signal(signal.SIGINT)
     said, directory = finish(demo)
 
     assert 130 == demo.returncode, said
-    assert "The mail server is stopped." in said
+    assert "The mail servers are stopped." in said
     assert not directory.exists()
     assert [] == processes_in(directory)

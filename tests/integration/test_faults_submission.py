@@ -33,7 +33,7 @@ from keyservice.client import PeerAnswer, Sender
 from letterlock.dkim.domain_keys import DomainKeys
 from letterlock.dkim.key_files import LISTING
 from letterlock.dkim.key_record import PUBLISHED
-from letterlock.dkim.signer import KeyType, Signer
+from signed_mail import rsa_key
 from stack import PASSWORD
 
 KEYSERVICE = ("killed", "hung", "gone")
@@ -54,7 +54,7 @@ def writer(host: Host) -> Writer:
 @pytest.fixture
 def canaries(host: Host, writer: Writer) -> Iterator[Canaries]:
     """Words of this test, which nothing may betray in the end."""
-    canaries = writer.canaries
+    canaries = writer.new_canaries()
     yield canaries
     host.require_nothing_betrayed(canaries)
 
@@ -82,7 +82,7 @@ def test_without_a_key_service_a_sender_is_unknown(
 def test_also_who_encrypts_never_is_asked_for(host: Host) -> None:
     """Whether a policy says `never` is what nobody knows then."""
     writer = host.writer("never.test")
-    message = writer.canaries.message()
+    message = writer.new_canaries().message()
     with host.without("keyservice", "killed"):
         assert DEFERRED == writer.hears(message, [UNKNOWN])
     host.settle()
@@ -187,7 +187,7 @@ PEER_NONSENSE: dict[str, keyservice_proxy.Way] = {
 def test_without_an_answer_about_a_recipient_mail_waits(host: Host, domain: str) -> None:
     """Under `when-known` and under `required`: not to know is not to know of none."""
     writer, peer = host.writer(domain), host.peer()
-    canaries = writer.canaries
+    canaries = writer.new_canaries()
     message = canaries.message(number=5)
     heard = {}
     for name, way in PEER_NONSENSE.items():
@@ -222,23 +222,22 @@ def test_where_others_did_not_answer_required_waits(host: Host) -> None:
     unavailable = PeerAnswer(mailbox=peer, outcome="unavailable")  # type: ignore[arg-type]
     say = keyservice_proxy.body(lambda _: msgspec.json.encode(unavailable))
     with host.keyservice.answering("/v1/peers/", say):
-        assert (451, "4.7.5") == writer.hears(writer.canaries.message(), [peer])
+        assert (451, "4.7.5") == writer.hears(writer.new_canaries().message(), [peer])
     assert [] == host.sink.messages
 
 
 def test_who_encrypts_never_needs_no_answer_about_recipients(host: Host) -> None:
     """It is sent, signed, and nobody is asked."""
     writer, peer = host.writer("never.test"), host.peer()
+    canaries = writer.new_canaries()
     host.keyservice.asked.clear()
     with host.keyservice.answering("/v1/peers/", keyservice_proxy.nothing):
-        assert ACCEPTED == writer.hears(writer.canaries.message(), [peer])
+        assert ACCEPTED == writer.hears(canaries.message(), [peer])
     host.settle()
 
     assert not any(target.startswith("/v1/peers/") for target in host.keyservice.asked)
     # By policy in the clear, and nothing else is wrong with it.
-    assert {f"{peer}: not encrypted", f"{peer}: in the clear"} == set(
-        host.violations(writer.canaries)
-    )
+    assert {f"{peer}: not encrypted", f"{peer}: in the clear"} == set(host.violations(canaries))
     host.sink.messages.clear()
 
 
@@ -341,9 +340,7 @@ def test_a_copy_that_is_refused_defers_all(
     host.require_each_got_one(canaries, 10)
 
 
-def test_a_reentry_port_that_is_away_defers(
-    host: Host, writer: Writer, canaries: Canaries
-) -> None:
+def test_a_reentry_port_that_is_away_defers(host: Host, writer: Writer, canaries: Canaries) -> None:
     """Mail that needs no copies goes on."""
     message = canaries.message(number=11)
     host.reentry.close()
@@ -404,7 +401,7 @@ class Keys:
         self.rsa.write_bytes(self.ed.read_bytes())
 
     def short(self) -> None:
-        self.rsa.write_bytes(Signer.generate(self.rsa.stem, KeyType.RSA, 1024).pem)
+        self.rsa.write_bytes(rsa_key(1024).pem)
 
     def listing_vanished(self) -> None:
         self.listing.unlink()
@@ -477,7 +474,7 @@ def test_a_domain_without_keys_sends_nothing_before_it_has_some(
     """Nor while its keys are new, as nobody has published them."""
     directory, domain = host.stack.dkim_directory, "required.test"
     writer = host.writer(domain)
-    message = writer.canaries.message()
+    message = writer.new_canaries().message()
     shutil.rmtree(directory / domain)
     assert DEFERRED == writer.hears(message, PEERS)
     keys = DomainKeys(directory, domain)

@@ -44,7 +44,7 @@ VIRTUAL = {
     "sales@example.test": "seller@example.test",
 }
 GOES = (
-    b"Received: from laptop.home.test ([192.0.2.77]) by relay.test; Fri, 20 Nov 2026 06:00:00 +0000",
+    b"Received: from laptop.home.test ([192.0.2.77]) by x.test; Fri, 20 Nov 2026 06:00:00 +0000",
     b"User-Agent: something/1.0",
     b"X-Originating-IP: [192.0.2.77]",
     b"Authentication-Results: mx.example.test; dkim=pass header.d=bank.test",

@@ -9,7 +9,6 @@ import email
 import json
 import smtplib
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.message import Message
@@ -29,7 +28,10 @@ from stack.submitting import CLIENT_HOST
 from two_providers import ALICE, ALPHA, BETA, BOB, CAROL, Provider, TwoProviders
 
 DORA = f"dora@{ALPHA}"
-"""Has a client certificate and, so far, nothing else."""
+"""Gets a client certificate and has nothing else."""
+
+DRAWN = (b"subject", b"mime-version", b"content-type")
+"""What of a message with canaries is about its content."""
 
 KNOWN = "certificate in use (shown by autocrypt, level provider trust)"
 UNKNOWN = "certificate none"
@@ -53,9 +55,12 @@ class Exchanged:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoProviders]:
-    with Owner(ALICE) as alice, Owner(BOB, "rsa2048", "rsa2048") as bob:
-        with TwoProviders(tmp_path_factory.mktemp("world"), alice, bob) as world:
-            yield world
+    with (
+        Owner(ALICE) as alice,
+        Owner(BOB, "rsa2048", "rsa2048") as bob,
+        TwoProviders(tmp_path_factory.mktemp("world"), alice, bob) as world,
+    ):
+        yield world
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +93,10 @@ def third(world: TwoProviders, reply: Exchanged) -> Exchanged:
 
 def mail(words: canary.Canaries, sender: str, to: str, *fields: str, body_octets: int = 0) -> bytes:
     """Return a mail with a text and an attachment."""
-    head = "".join(f"{line}\r\n" for line in (f"From: {sender}", f"To: {to}", *fields))
-    drawn = words.message(body_octets=body_octets)
-    own = [line for line in drawn.split(b"\r\n") if not line.startswith((b"From:", b"To:"))]
-    if "Message-ID" in head:
-        own = [line for line in own if not line.startswith(b"Message-ID:")]
-    return head.encode() + b"\r\n".join(own)
+    section, body = split(words.message(body_octets=body_octets))
+    own = (f"From: {sender}", f"To: {to}", f"Date: {formatdate()}", *fields)
+    drawn = [field.octets for field in section if field.key in DRAWN]
+    return "".join(f"{line}\r\n" for line in own).encode() + b"".join(drawn) + b"\r\n" + body
 
 
 def exchange(
@@ -107,7 +110,7 @@ def exchange(
 
 
 def from_elsewhere(world: TwoProviders, octets: bytes) -> Delivered:
-    """Let a stranger's host send a mail to Bob, and wait until his provider has drawn its lesson."""
+    """Let a stranger's host send a mail to Bob, until his provider has drawn its lesson."""
     before = reports(world.beta)
     host, _, port = world.from_elsewhere.address.rpartition(":")
 
@@ -118,6 +121,11 @@ def from_elsewhere(world: TwoProviders, octets: bytes) -> Delivered:
     (stored,) = watch(world.beta.stack, [BOB], act)[BOB]
     wait_until(lambda: reports(world.beta) > before, "report", 20)
     return stored
+
+
+def autocrypt(address: str) -> str:
+    """Return a field with a certificate that somebody else has made for `address`."""
+    return f"Autocrypt:{field(address, five_packets(f'Eve <{address}>')).decode()}"
 
 
 def reports(provider: Provider) -> float:
@@ -357,29 +365,26 @@ def test_what_cannot_be_delivered_comes_back_encrypted(
     assert words.subject.encode() in returned
 
 
-def forged(world: TwoProviders, first: Exchanged) -> bytes:
+def forged(_: Exchanged) -> bytes:
     """Nobody has signed it; the certificate in it is the forger's."""
-    autocrypt = field(ALICE, five_packets(f"Alice <{ALICE}>")).decode()
-    fields = (f"Date: {formatdate(time.time())}", f"Autocrypt:{autocrypt}")
-    return mail(canary.Canaries(), ALICE, BOB, *fields).replace(b"Fri, 20 Nov 2026 08", b"x", 1)
+    return mail(canary.Canaries(), ALICE, BOB, autocrypt(ALICE))
 
 
-def with_another_certificate(world: TwoProviders, first: Exchanged) -> bytes:
+def with_another_certificate(first: Exchanged) -> bytes:
     """Alice's own mail, signatures and all, with the forger's certificate in place of hers."""
     section, body = split(first.wire)
-    autocrypt = b"Autocrypt:" + field(ALICE, five_packets(f"Alice <{ALICE}>")) + b"\r\n"
-    fields = [autocrypt if f.key == b"autocrypt" else f.octets for f in section]
+    another = f"{autocrypt(ALICE)}\r\n".encode()
+    fields = [another if f.key == b"autocrypt" else f.octets for f in section]
     return b"".join(fields) + b"\r\n" + body
 
 
-def with_another_certificate_below(world: TwoProviders, first: Exchanged) -> bytes:
+def with_a_further_certificate(first: Exchanged) -> bytes:
     """The forger's certificate beside hers."""
     section, body = split(first.wire)
-    autocrypt = b"Autocrypt:" + field(ALICE, five_packets(f"Alice <{ALICE}>")) + b"\r\n"
-    return section.octets + autocrypt + b"\r\n" + body
+    return section.octets + f"{autocrypt(ALICE)}\r\n\r\n".encode() + body
 
 
-def by_a_list(world: TwoProviders, first: Exchanged) -> bytes:
+def by_a_list(first: Exchanged) -> bytes:
     """A mailing list has put a tag into the subject and a footer below the text."""
     added = b"List-Id: <list.elsewhere.example>\r\nSubject: [list] "
     tagged = first.wire.replace(b"\r\nSubject: ", b"\r\n" + added, 1)
@@ -391,7 +396,7 @@ def by_a_list(world: TwoProviders, first: Exchanged) -> bytes:
     [
         (forged, "dkim=none"),
         (with_another_certificate, "dkim=fail"),
-        (with_another_certificate_below, "dkim=fail"),
+        (with_a_further_certificate, "dkim=fail"),
         (by_a_list, "dkim=fail"),
     ],
 )
@@ -399,11 +404,11 @@ def test_nobody_else_changes_what_bob_encrypts_to(
     world: TwoProviders,
     third: Exchanged,
     first: Exchanged,
-    change: Callable[[TwoProviders, Exchanged], bytes],
+    change: Callable[[Exchanged], bytes],
     verdict: str,
 ) -> None:
     """Bob reads inside that nothing vouches for the mail, and his next one is for Alice's key."""
-    stored = from_elsewhere(world, change(world, first))
+    stored = from_elsewhere(world, change(first))
 
     assert stored.is_wrapped
     assert verdict == verdicts(world, stored)[0].split()[0]
@@ -412,12 +417,14 @@ def test_nobody_else_changes_what_bob_encrypts_to(
 
 
 def test_a_certificate_that_nothing_vouches_for_is_not_used(world: TwoProviders) -> None:
-    """A first one in forged mail either: the answer to it leaves as it was written."""
-    eve = f"eve@{ALPHA}"
-    autocrypt = field(eve, five_packets(f"Eve <{eve}>")).decode()
-    from_elsewhere(world, mail(canary.Canaries(), eve, BOB, f"Autocrypt:{autocrypt}"))
+    """A first one neither: it is noted, and the answer to such mail leaves as it was written."""
+    from_elsewhere(world, mail(canary.Canaries(), CAROL, BOB, autocrypt(CAROL)))
+    words, bob = canary.Canaries(), world.client_certificates[BOB]
+    world.beta.stack.submit(mail(words, BOB, CAROL), CAROL, BOB, certificate=bob)
 
-    assert UNKNOWN in world.beta.letterlock("explain", eve)
+    assert UNKNOWN in world.beta.letterlock("explain", CAROL)
+    world.beta.stack.wait_until_queue_is_empty()
+    assert words.subject.encode() in world.carol.messages[-1].octets
 
 
 def test_nothing_of_it_rests_anywhere(
@@ -425,7 +432,9 @@ def test_nothing_of_it_rests_anywhere(
 ) -> None:
     """Mail that came in the clear, too: not a word on the disks of both providers."""
     words = [word for each in (first, reply, third) for word in each.words.words]
-
+    assert set(first.words.words) <= {
+        found.split()[0] for found in canary.betrayals(first.wire, words)
+    }
     for provider in world.providers:
         stack: Stack = provider.stack
         assert [] == stack.queue_files()

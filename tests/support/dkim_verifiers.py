@@ -41,7 +41,7 @@ Socket local:{directory}/socket
 UMask 000
 TestDNSData file:{directory}/records
 InternalHosts 192.0.2.250
-AuthservID verifier.test
+AuthservID {authserv_id}
 AlwaysAddARHeader yes
 RemoveOldSignatures no
 """
@@ -83,12 +83,16 @@ def mail_dkim(message: bytes, dns_port: int) -> dict[str, str]:
 class OpenDKIM:
     """A real opendkim that verifies with `records`; a context manager."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, authserv_id: str = "verifier.test") -> None:
         """Nothing runs yet."""
         self._directory = Path(tempfile.mkdtemp(prefix="opendkim-"))
+        # Postfix's daemons are other accounts.
+        self._directory.chmod(0o755)
+        self.socket = self._directory / "socket"
         lines = [f"{name} {text}\n" for name, text in records.items()]
         (self._directory / "records").write_text("".join(lines))
-        (self._directory / "opendkim.conf").write_text(_OPENDKIM.format(directory=self._directory))
+        settings = _OPENDKIM.format(directory=self._directory, authserv_id=authserv_id)
+        (self._directory / "opendkim.conf").write_text(settings)
 
     def __enter__(self) -> Self:
         program = shutil.which("opendkim", path="/usr/sbin:/usr/bin")
@@ -96,7 +100,7 @@ class OpenDKIM:
         log, ledger = self._directory / "log", self._directory / "ledger"
         command = [program, "-f", "-x", str(self._directory / "opendkim.conf")]
         self._session = spawn("opendkim", command, log, ledger, {})
-        wait_for(self._session, lambda: greets(str(self._directory / "socket")), log)
+        wait_for(self._session, lambda: greets(str(self.socket)), log)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,7 +111,7 @@ class OpenDKIM:
         """Hand the message in, as Postfix would."""
         section, body = split(message)
         fields = [(f.name, f.value.replace(b"\r\n", b"\n")) for f in section]
-        with MilterClient(str(self._directory / "socket")) as client:
+        with MilterClient(str(self.socket)) as client:
             client.negotiate()
             client.connect("outside.test", "192.0.2.1")
             ended = client.transact(["<alice@example.test>"], fields, body)

@@ -77,6 +77,10 @@ class FakeKeyService:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
 
+    def reply(self, what: str, key: str) -> bytes:
+        """Return what is said to a question about `key`; `what`: the path's second part."""
+        return self.say(key)
+
     def _sense(self, key: str) -> bytes:
         owner = self.owners.get(key)
         now = int(time.time())
@@ -94,7 +98,8 @@ def _request(service: FakeKeyService) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            body = service.say(unquote(self.path.rpartition("/")[2]))
+            _, _, what, *_, key = self.path.split("/")
+            body = service.reply(what, unquote(key))
             self.close_connection = True
             with contextlib.suppress(OSError):  # who asked has gone
                 self.send_response(service.status)

@@ -1,12 +1,13 @@
 """A provider that can be broken between its parts, and what must hold of its mail all the same."""
 
 import itertools
+import os
 import re
 import signal
 import smtplib
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +56,8 @@ class Writer:
     address: str
     certificate: Path | None = None
 
-    @property
-    def canaries(self) -> Canaries:
-        """Words for mail of his."""
+    def new_canaries(self) -> Canaries:
+        """Return words for mail of his."""
         return Canaries(author=f"Writer <{self.address}>")
 
     def send(self, message: bytes, to: Sequence[str]) -> Sent:
@@ -107,6 +107,7 @@ class Host:
             deadline_seconds=DEADLINE_SECONDS,
             **options,
         )
+        self._workers = workers
         self.stack = self.provider.stack
         self.sink = self.provider.sink
         self._put_proxies(resources)
@@ -124,7 +125,7 @@ class Host:
             self.learn(address)
         self._numbers = itertools.count(1)
         writer = self.writer()
-        writer.insists(writer.canaries.message(), EVERYBODY)
+        writer.insists(writer.new_canaries().message(), EVERYBODY)
         self.settle()
         self.sink.messages.clear()
 
@@ -162,6 +163,15 @@ class Host:
             case _:
                 with self.keyservice.gone():
                     yield
+
+    def workers(self) -> list[int]:
+        """Return the processes of the submission role that serve."""
+        return [pid for pid in self.stack.pids("milter") if _serves(pid)]
+
+    def wait_for_workers(self) -> None:
+        """Return when all of both roles are there."""
+        running = lambda: self.stack.counter("milter", "letterlock_workers")  # noqa: E731
+        wait_until(lambda: running() == 1 + self._workers, "workers", 30)
 
     def received(self, address: str, canaries: Canaries) -> Counter[int]:
         """Return the numbers of the messages that reached this mailbox, and how many of each."""
@@ -216,11 +226,9 @@ class Host:
             return self.stack.maildir(address)
         return [taken.octets for taken in self.provider.transactions(address)]
 
-    def _reader(self, address: str):  # noqa: ANN202 (a function of octets)
+    def _reader(self, address: str) -> Callable[[bytes], bytes]:
         owner = self.owners.get(address)
-        return lambda octets: (
-            owner.decrypt(octets) if owner and b"BEGIN PGP" in octets else octets
-        )
+        return lambda octets: owner.decrypt(octets) if owner and b"BEGIN PGP" in octets else octets
 
     def _put_proxies(self, resources: ExitStack) -> None:
         layout = self.stack.layout
@@ -233,6 +241,15 @@ class Host:
         )
         milter_settings.change(self.stack, "keyservice", socket=str(path))
         milter_settings.change(self.stack, "postfix", reentry=f"127.0.0.1:{self.reentry.port}")
+
+
+def _serves(pid: int) -> bool:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        # One that is still starting has a single thread, and serves nobody yet.
+        return b"--role\0submission" in command and len(os.listdir(f"/proc/{pid}/task")) > 3
+    except OSError:
+        return False
 
 
 def within(seconds: float, began: float) -> bool:

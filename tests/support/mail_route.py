@@ -10,11 +10,11 @@ from typing import Self
 class MailRoute:
     """Leads from a port of its own to the SMTP server at `target`; a context manager.
 
-    The server is told by XCLIENT that mail on it comes from `source`, since of a client on
-    loopback nothing can be known (SPF). It must allow that: `smtpd_authorized_xclient_hosts`.
+    With a `source` the server is told by XCLIENT that mail comes from there, since of a client
+    on loopback nothing can be known (SPF). It must allow that: `smtpd_authorized_xclient_hosts`.
     """
 
-    def __init__(self, target: tuple[str, int], source: str) -> None:
+    def __init__(self, target: tuple[str, int], source: str = "") -> None:
         self.messages: list[bytes] = []
         """What was handed over, octet for octet, without doubled dots (RFC 5321 §4.5.2)."""
         route = self
@@ -22,9 +22,10 @@ class MailRoute:
         class Connection(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 with socket.create_connection(target) as server:
-                    replies = server.makefile("rb")
-                    replies.readline()
-                    server.sendall(f"XCLIENT ADDR={source} NAME=[UNAVAILABLE]\r\n".encode())
+                    if source:
+                        # It greets once more.
+                        server.makefile("rb").readline()
+                        server.sendall(f"XCLIENT ADDR={source} NAME=[UNAVAILABLE]\r\n".encode())
                     back = threading.Thread(target=_pass_on, args=(server, self.request))
                     back.start()
                     route._read_along(self.request, server)

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from dkim_directory import write_keys
 from fake_keyservice import FakeKeyService, MemoryOwner
+from letterlock.roles import Role
 from milterproto import MilterClient
 from stack.layout import free_ports
 from stack.processes import Session, greets, spawn, wait_until
@@ -50,6 +52,13 @@ threshold_octets = 65536
 {more}
 """
 
+_SUBMISSION = """
+[submission]
+socket = "unix:{directory}/submission.sock"
+workers = {submission}
+dkim_directory = "{directory}/dkim"
+"""
+
 _MAIN_CF = """\
 compatibility_level = 3.6
 queue_directory = {directory}
@@ -65,9 +74,10 @@ class MilterProcess:
     """One daemon in a directory of its own; a context manager.
 
     `program`: another program in place of the daemon; it is given `--config` too.
-    `redis_url`: empty for a Redis that is down. `activated`: the listening socket is
+    `redis_url`: empty for a Redis that is down. `activated`: the listening sockets are
     made here and handed over, as a service manager does. `more`: further sections; by
-    default nobody vouches for mail, which would take a DNS.
+    default nobody vouches for mail, which would take a DNS. `submission`: workers of that
+    role; 0: it is not taken. `keyservice`: the class of the one that is asked.
     """
 
     def __init__(
@@ -83,19 +93,29 @@ class MilterProcess:
         activated: bool = False,
         environment: Mapping[str, str] | None = None,
         more: str = "[authentication]\nenabled = false",
+        submission: int = 0,
+        keyservice: type[FakeKeyService] = FakeKeyService,
     ) -> None:
         # Not pytest's directory: the socket's path must be short (unix(7)).
         self.directory = Path(tempfile.mkdtemp(prefix="ll-m-", dir="/tmp"))
-        self._more = more
         self.socket = str(self.directory / "milter.sock")
+        self.sockets = {Role.INBOUND: self.socket}
+        if submission:
+            self.sockets[Role.SUBMISSION] = str(self.directory / "submission.sock")
+            write_keys(self.directory / "dkim", "example.test")
+        self.dkim_directory = self.directory / "dkim"
+        self._more = more
         self.log_file = self.directory / "log"
         self.spill = self.directory / "spill"
         self.spill.mkdir()
         self.ports = free_ports()
-        self.keyservice = FakeKeyService(self.directory / "ks.sock", *owners)
+        self.keyservice = keyservice(self.directory / "ks.sock", *owners)
         self.reentry = ReentrySink(self.ports["reentry"])
         self._program = [*program, "--config", str(self.config)]
         self._activated = activated
+        self.names = {role.value: role for role in self.sockets}
+        """What the service manager calls the sockets, in the order in which it hands them over."""
+
         self._environment = dict(environment or {})
         self._session: Session | None = None
         (self.directory / "main.cf").write_text(_MAIN_CF.format(directory=self.directory))
@@ -113,6 +133,7 @@ class MilterProcess:
             "redis": redis_url or f"unix://{self.directory}/redis.sock",
             "secret": str(self.directory / "cache.key"),
             "spill": str(self.spill),
+            "submission": submission,
         }
         self.write_config()
 
@@ -126,9 +147,12 @@ class MilterProcess:
         self._settings |= changes
         quoted = {name: json.dumps(value) for name, value in self._settings.items()}
         ports = {name: self.ports[name] for name in ("reentry",)}
-        self.config.write_text(
-            _CONFIG.format(metrics=self.ports["milter_metrics"], more=self._more, **ports, **quoted)
+        text = _CONFIG.format(
+            metrics=self.ports["milter_metrics"], more=self._more, **ports, **quoted
         )
+        if self._settings["submission"]:
+            text += _SUBMISSION.format(directory=self.directory, **quoted)
+        self.config.write_text(text)
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as peers:
@@ -147,7 +171,8 @@ class MilterProcess:
         """Start it and return when it serves."""
         program = self._program
         if self._activated:
-            program = [sys.executable, str(SUPPORT / "activate.py"), self.socket, *program]
+            named = ",".join(f"{name}={self.sockets[role]}" for name, role in self.names.items())
+            program = [sys.executable, str(SUPPORT / "activate.py"), named, *program]
         ledger = self.directory / "started.jsonl"
         said_before = len(self.log) if self.log_file.exists() else 0
         self._session = spawn("milter", program, self.log_file, ledger, self._environment)
@@ -159,13 +184,13 @@ class MilterProcess:
         if self._session is not None:
             self._session.stop(0)
 
-    def client(self, timeout: float = 30.0) -> MilterClient:
+    def client(self, timeout: float = 30.0, role: Role = Role.INBOUND) -> MilterClient:
         """Return a new connection, as negotiated with Postfix."""
-        return self.stranger(timeout).negotiate()
+        return self.stranger(timeout, role).negotiate()
 
-    def stranger(self, timeout: float = 30.0) -> MilterClient:
+    def stranger(self, timeout: float = 30.0, role: Role = Role.INBOUND) -> MilterClient:
         """Return a new connection on which nothing was said yet."""
-        return MilterClient(self.socket, timeout)
+        return MilterClient(self.sockets[role], timeout)
 
     @property
     def pids(self) -> list[int]:
@@ -186,6 +211,11 @@ class MilterProcess:
             pid for pid in self.pids if pid != self.supervisor and b"--worker" in _command_line(pid)
         ]
 
+    def workers_of(self, role: Role) -> list[int]:
+        """Those that serve in `role`."""
+        wanted = f"--role\0{role.value}\0".encode()
+        return [pid for pid in self.workers if wanted in _command_line(pid)]
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the first process."""
         os.kill(self.supervisor, number)
@@ -197,7 +227,9 @@ class MilterProcess:
 
     def events(self, name: str) -> list[dict[str, object]]:
         """Return the log lines of one event."""
-        lines = (json.loads(line) for line in self.log.splitlines() if line.startswith("{"))
+        # The last one may be in work.
+        whole = [line for line in self.log.splitlines(True) if line.endswith("\n")]
+        lines = (json.loads(line) for line in whole if line.startswith("{"))
         return [line for line in lines if line["event"] == name]
 
     def _serves(self, said_before: int) -> bool:

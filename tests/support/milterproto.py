@@ -109,6 +109,9 @@ class MilterClient:
         """`address`: path of a unix socket."""
         self.protocol = 0
         self.actions = 0
+        self.identity: dict[bytes, bytes] = {}
+        """Macros that come with each MAIL: who has been authenticated."""
+
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.socket.connect(address)
@@ -168,7 +171,7 @@ class MilterClient:
 
     def mail(self, sender: str = "<sender@outside.test>", *parameters: str) -> Reply | None:
         """MAIL; None where no reply is due."""
-        self.macros(b"M", {b"i": b"4F00"})
+        self.macros(b"M", {b"i": b"4F00"} | self.identity)
         self.send(b"M", strings(sender, *parameters))
         return self._due(NR_MAIL)
 

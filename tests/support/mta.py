@@ -25,7 +25,6 @@ class Server(Protocol):
         """See `Stack.send`."""
 
 
-
 class Heard(Enum):
     """What the sender knows after one attempt."""
 
@@ -85,7 +84,9 @@ class Campaign:
                 message = self.canaries.message(number=number)
                 left = max(0.1, deadline - time.monotonic())
                 try:
-                    self.heard[number] = persist(self.server, message, self.recipients(number), left)
+                    self.heard[number] = persist(
+                        self.server, message, self.recipients(number), left
+                    )
                 except (AssertionError, smtplib.SMTPException) as error:
                     self.errors.append(f"{number}: {error!r}")
 

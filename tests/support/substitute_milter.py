@@ -1,7 +1,8 @@
 """A milter that is not the product: its own session, with something in it that goes wrong.
 
-`substitute_milter.py --config FILE --wrong WHAT`. WHAT is where an exception is raised,
-or `leak`: then every seventh message is passed in clear, for the test of the tests.
+`substitute_milter.py --config FILE --wrong WHAT --role ROLE`. WHAT is where an exception is
+raised, or, for the tests of the tests, `leak`: then every seventh message is passed in clear;
+or `unsigned`: then what leaves is not signed.
 """
 
 import argparse
@@ -13,7 +14,10 @@ from typing import Any, NoReturn
 from letterlock import assembly, callbacks, listener, log, metrics, session
 from letterlock.config import Config, load
 from letterlock.gateway import Gateway
+from letterlock.outgoing import Outgoing
+from letterlock.plan import Treated
 from letterlock.roles import Role
+from letterlock.signed import Signed
 from letterlock.transaction import Transaction
 from letterlock.verdict import Verdict
 
@@ -58,9 +62,14 @@ def break_it(gateway: Gateway, what: str) -> None:
         "apply": lambda: setattr(callbacks_s, "apply", wrong),
         "discard": lambda: setattr(Transaction, "discard", wrong),
         "leak": lambda: setattr(gateway_s, "end_of_message", Leaking(gateway).end_of_message),
+        "unsigned": lambda: setattr(Signed, "build", _unsigned),
         "nothing": lambda: None,
     }
     places[what]()
+
+
+def _unsigned(self: Signed, transaction: Transaction, treated: Treated) -> Outgoing:
+    return self.builder.build(transaction, treated)
 
 
 class _RaisingFields(list[Any]):
@@ -78,13 +87,15 @@ class _WithRaisingFromMilter:
     from_milter = staticmethod(wrong)
 
 
-def serve(config: Config, what: str) -> None:
+def serve(config: Config, what: str, role: Role) -> None:
     """Serve in this one process until killed."""
     metrics.declare()
-    gateway = assembly.assemble(config, Role.INBOUND).gateway
+    gateway, curiosity, _ = assembly.assemble(config, role)
     break_it(gateway, what)
-    with listener.listening_sockets(config)[Role.INBOUND] as listening:
-        callbacks.serve(gateway, session.Counting(), listening.fileno(), assembly.IDLE_SECONDS)
+    with listener.listening_sockets(config)[role] as listening:
+        callbacks.serve(
+            gateway, session.Counting(), listening.fileno(), assembly.IDLE_SECONDS, curiosity
+        )
 
 
 def main() -> None:
@@ -92,9 +103,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--wrong", default="nothing")
+    parser.add_argument("--role", type=Role, default=Role.INBOUND)
     arguments = parser.parse_args()
     log.set_up()
-    serve(load(arguments.config), arguments.wrong)
+    serve(load(arguments.config), arguments.wrong, arguments.role)
 
 
 if __name__ == "__main__":

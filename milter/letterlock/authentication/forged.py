@@ -14,8 +14,8 @@ from letterlock.message import HeaderSection
 FIELD = b"authentication-results"
 
 _PIECES = re.compile(r'\\.|\\|[();"]|[^\\();"]+', re.DOTALL)
-_WORDS = re.compile(r"[^\s;()<>\[\]{}\"'\\,=/@:|]+")
-_DOTS = re.compile(r"\s*\.\s*")
+_WORDS = re.compile(r"[^\s\0;()<>\[\]{}\"'\\,=/@:|]+")
+_COMMENT = "\0"
 
 
 def forged_fields(section: HeaderSection, authserv_id: str) -> frozenset[int]:
@@ -37,19 +37,27 @@ def claims(value: bytes, authserv_id: str) -> bool:
     if not is_whole:
         # A comment or a string without an end: anything may be taken for the beginning.
         segments = [text]
-    heads = [_first(segments), _first(text.split(";"))]
-    if any("=?" in head for head in heads):
+    head, raw = _first(segments), _first(text.split(";"))
+    if "=?" in head + raw:
         return True  # an encoded word: it has no place there, and some decode it (RFC 2047 §5)
+    # A comment separates words, but there is code that simply cuts comments out.
+    heads = (head.replace(_COMMENT, " "), head.replace(_COMMENT, ""))
+    words = {word for one in heads for word in _WORDS.findall(_joined(one))}
+    # And there is code that knows no comments. In `raw` they may name us without a claim.
+    words.update(_WORDS.findall(raw)[:1])
     sought = authserv_id.casefold().strip(".")
-    # In the second, comments are still there. They may name us without a claim.
-    words = {*_WORDS.findall(heads[0]), *_WORDS.findall(heads[1])[:1]}
     return any(_host(word) == sought for word in words)
 
 
 def _plain(text: str) -> str:
-    """Return `text` without what is invisible, dots without blanks around them."""
+    """Return `text` in lower case, without what is invisible."""
     shown = (c for c in unicodedata.normalize("NFKC", text) if not _is_invisible(c))
-    return _DOTS.sub(".", "".join(shown)).casefold()
+    return _joined("".join(shown)).casefold()
+
+
+def _joined(text: str) -> str:
+    """Return `text` without blanks around dots (RFC 5322 §4.4), and at its ends."""
+    return ".".join(part.strip() for part in text.split("."))
 
 
 def _is_invisible(character: str) -> bool:
@@ -74,22 +82,23 @@ def _host(word: str) -> str:
 def _segments(text: str) -> tuple[list[str], bool]:
     """Return what stands between semicolons, and whether all comments and strings have an end.
 
-    Comments are left out, strings and quoted pairs are taken for what they stand for.
+    Strings and quoted pairs are taken for what they stand for, comments become _COMMENT.
     """
-    segments = [""]
+    segments: list[list[str]] = [[]]
     depth = 0
     is_quoted = False
     for piece in _PIECES.findall(text):
         if piece == '"' and not depth:
             is_quoted = not is_quoted
         elif is_quoted:
-            segments[-1] += piece.removeprefix("\\")
+            segments[-1].append(piece.removeprefix("\\"))
         elif piece == "(":
+            segments[-1].append(_COMMENT)
             depth += 1
         elif piece == ")" and depth:
             depth -= 1
         elif piece == ";" and not depth:
-            segments.append("")
+            segments.append([])
         elif not depth:
-            segments[-1] += piece.removeprefix("\\")
-    return [_DOTS.sub(".", segment) for segment in segments], not depth and not is_quoted
+            segments[-1].append(piece.removeprefix("\\"))
+    return ["".join(pieces) for pieces in segments], not depth and not is_quoted

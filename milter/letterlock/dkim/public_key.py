@@ -100,9 +100,7 @@ def _tags(record: bytes) -> dict[bytes, bytes] | None:
         tags = tag_list(record)
     except Unacceptable:
         return None
-    if b"p" not in tags or (b"v" in tags and (next(iter(tags)), tags[b"v"]) != (b"v", b"DKIM1")):
-        return None
-    return tags
+    return tags if b"p" in tags and tags.get(b"v", b"DKIM1") == b"DKIM1" else None
 
 
 def _public_key(value: bytes, algorithm: Algorithm) -> RSAPublicKey | Ed25519PublicKey:

@@ -49,6 +49,11 @@ service stats {{
   }}
 }}
 passdb {{
+  driver = passwd-file
+  args = {disabled}
+  deny = yes
+}}
+passdb {{
   driver = static
   args = password={password}
 }}
@@ -69,10 +74,16 @@ def login_socket(layout: Layout) -> Path:
     return layout.run / "dovecot" / "auth-submission"
 
 
+def disabled_logins(layout: Layout) -> Path:
+    """Where addresses are written, one in a line, that may not log in any more."""
+    return layout.state / "disabled-logins"
+
+
 def start(layout: Layout) -> Session:
     """Start it and return when LMTP and IMAP greet."""
     log = layout.logs / "dovecot.log"
     (layout.state / "dovecot").mkdir(exist_ok=True)
+    disabled_logins(layout).touch()
     config = layout.config / "dovecot.conf"
     config.write_text(
         _CONFIG.format(
@@ -82,6 +93,7 @@ def start(layout: Layout) -> Session:
             mail=layout.mail,
             imap=layout.ports["imap"],
             password=PASSWORD,
+            disabled=disabled_logins(layout),
         )
     )
     session = spawn("dovecot", ["dovecot", "-F", "-c", str(config)], log, layout.ledger, {})

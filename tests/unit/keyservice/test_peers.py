@@ -269,9 +269,12 @@ def test_an_equal_one_waits_and_then_takes_over(world: PeerWorld) -> None:
     world.pass_time(4 * DAY)
     world.wkd(new)
     assert identity(old) == world.discover().fingerprint
-    assert ["waiting"] == [
-        b.state for b in world.explain().bindings if b.fingerprint == identity(new)
-    ]
+    (waiting,) = (b for b in world.explain().bindings if b.fingerprint == identity(new))
+    assert ("waiting", Source.WKD.value, Level.PROVIDER_TRUST.value) == (
+        waiting.state,
+        waiting.source,
+        waiting.level,
+    )
     for _ in range(6):
         world.pass_time(DAY)
         assert identity(old) == world.discover().fingerprint

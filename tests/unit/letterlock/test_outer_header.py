@@ -291,9 +291,10 @@ def test_a_copy_that_leaves_does_not_say_who_encrypted_it() -> None:
     section, _ = split(b"From: a@x.org\r\n\r\n")
     delivery = replace(DELIVERY, marker=None)
 
-    assert b"Letterlock" not in wrapped_outer_header(
-        section, MailboxPolicy(), delivery, BOUNDARY
-    ).octets
+    assert (
+        b"Letterlock"
+        not in wrapped_outer_header(section, MailboxPolicy(), delivery, BOUNDARY).octets
+    )
 
 
 @pytest.mark.parametrize(("marker", "expected"), [(DELIVERY.marker, []), (None, [b"Autocrypt"])])

@@ -228,3 +228,15 @@ def test_owners_are_kept_for_a_minute_like_aliases():
     assert first == second
     assert 1 == asked
     assert resolver.login_owners("info@example.test") is None
+
+
+def test_a_table_within_the_setting_is_one_table():
+    """postconf(5): braces keep it together."""
+    inline = "inline:{ { team@example.test = alice@example.test, bob }, {x=y} }"
+    postfix = FakePostfix(
+        {inline: {"team@example.test": "alice@example.test"}},
+        virtual_alias_maps=f"ldap:/virtual, {inline} pgsql:/later",
+    )
+
+    assert ["alice@example.test"] == addresses(postfix, "team@example.test")
+    assert {"ldap:/virtual", inline, "pgsql:/later"} <= {table for table, _ in postfix.asked}

@@ -9,17 +9,19 @@ import pytest
 
 import openpgp_content
 import openpgp_subkeys
-from gateway_world import ALICE, FINGERPRINT, PACKET, World
+from gateway_world import ALICE, FINGERPRINT, NEWCOMER, PACKET, World
 from keyservice.client import (
     Answer,
     EncryptionSubkey,
     Mailbox,
+    MailboxPolicy,
     Outcome,
     Outgoing,
     PeerAnswer,
     PeerOutcome,
     Sender,
     SenderPolicy,
+    WithoutCertificate,
 )
 from keyservice.levels import Level
 from letterlock.aliases import Rules
@@ -289,6 +291,20 @@ def test_what_cannot_be_signed_does_not_leave(world):
     _, verdict = world.submit("bob@example.test")
 
     assert ([], [Treatment.WRAP]) == (world.sent, treatments(verdict))
+
+
+def test_what_stays_here_in_the_clear_is_not_signed(world):
+    """A domain that takes mail without a certificate needs no key for mail within it."""
+    policy = MailboxPolicy(without_certificate=WithoutCertificate.ACCEPT)
+    world.answers[NEWCOMER.key] = Answer(
+        mailbox=NEWCOMER.key, outcome=Outcome.NOT_FOUND, policy=policy
+    )
+    world.signs = False
+
+    transaction, verdict = world.submit("newcomer@example.test")
+
+    assert [Treatment.PLAIN_ACCEPTED] == treatments(verdict)
+    assert b"DKIM-Signature" not in left(world, transaction, verdict)
 
 
 def test_without_the_key_service_nobody_sends(world):
