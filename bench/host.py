@@ -99,7 +99,7 @@ class Host:
 
     def add_door(self, *options: str) -> int:
         """Let Postfix listen once more, with `options` as in master.cf; return the port."""
-        port = self._free_port()
+        port = self.free_port()
         # As our own line in postfix-conf/master.cf.in, if the options do not say otherwise.
         chosen = ("cleanup_service_name=letterlock-cleanup", *options)
         lines = [f"127.0.0.1:{port} inet n - n - - smtpd", *(f"  -o {each}" for each in chosen)]
@@ -117,6 +117,12 @@ class Host:
         socket = self.stack.layout.queue / "letterlock" / f"{name}.sock"
         self._milters[name] = (socket, command(self.directory / name, socket))
         return f"unix:letterlock/{name}.sock"
+
+    def free_port(self) -> int:
+        """Return a port that nothing of this host has."""
+        port = next(port for port in free_ports().values() if port not in self._ports)
+        self._ports.add(port)
+        return port
 
     def session(self, name: str) -> int:
         """Return the session of one daemon."""
@@ -152,8 +158,3 @@ class Host:
         session = spawn(name, opened, log, layout.ledger, {})
         wait_for(session, lambda: greets(str(socket)), log)
         return session.leader
-
-    def _free_port(self) -> int:
-        port = next(port for port in free_ports().values() if port not in self._ports)
-        self._ports.add(port)
-        return port

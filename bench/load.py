@@ -1,5 +1,6 @@
 """The load: one realistic message, sent many times by Postfix's own smtp-source(1)."""
 
+import base64
 import random
 import subprocess
 import time
@@ -52,6 +53,9 @@ Feedback-ID: 4711:orders:shop
 """25 fields, as a message that passed two hosts has them."""
 
 _LINE_COLUMNS = 76
+_LINE_WORDS = 16
+_WORDS = 1000
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 _TIMEOUT_SECONDS = 300
 SENDER = "sender@outside.test"
 
@@ -60,20 +64,32 @@ class LoadFailed(RuntimeError):
     """A message was refused, or a sender did not come to its end."""
 
 
-def message(body_octets: int, signature: str = _SIGNATURE) -> bytes:
+def message(body_octets: int) -> bytes:
     """Return a message with LF line ends whose body has about `body_octets`.
 
-    `signature`: the DKIM-Signature field; by default one that nobody is to verify.
+    It has a signature that nobody is to verify.
     """
-    return _HEADER.format(signature=signature).encode() + b"\n" + body(body_octets)
+    return header(_SIGNATURE) + body(body_octets)
+
+
+def header(signature: str = "") -> bytes:
+    """Return the header section with LF line ends, and the blank line after it."""
+    return _HEADER.format(signature=signature).encode() + b"\n"
 
 
 def body(octets: int) -> bytes:
-    """Return a text with LF line ends."""
-    words = random.Random(octets)
-    alphabet = b"abcdefghijklmnopqrstuvwxyz      "
-    lines = (words.choices(alphabet, k=_LINE_COLUMNS) for _ in range(octets // (_LINE_COLUMNS + 2)))
-    return b"".join(bytes(line) + b"\n" for line in lines)
+    """Return a text with LF line ends: words, and lines as people and programs break them."""
+    chance = random.Random(octets)
+    words = [bytes(chance.choices(_LETTERS, k=chance.randint(1, 9))) for _ in range(_WORDS)]
+    count = octets // (_LINE_COLUMNS + 2)
+    lines = (b" ".join(chance.choices(words, k=_LINE_WORDS)) for _ in range(count))
+    return b"".join(line[:_LINE_COLUMNS].ljust(_LINE_COLUMNS, b".") + b"\n" for line in lines)
+
+
+def attachment(octets: int) -> bytes:
+    """Return a body with LF line ends as attachments are: base64."""
+    # A line of 76 columns, and CR LF on its way, for 57 octets.
+    return base64.encodebytes(random.Random(octets).randbytes(octets * 57 // 78))
 
 
 def send(

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from letterlock.dkim.signer import KeyType, Signer
+from stack.postfix import HOSTNAME
 
 _OPENDKIM = """\
 Socket local:{socket}
@@ -41,16 +42,7 @@ _OPENDKIM_VERIFIER = """\
 Mode v
 InternalHosts 192.0.2.250
 AlwaysAddARHeader yes
-ResolverConfiguration {resolver}
-"""
-
-# Debian's opendkim is its own resolver, by libunbound.
-_LIBUNBOUND = """\
-server:
-  do-not-query-localhost: no
-forward-zone:
-  name: "."
-  forward-addr: 127.0.0.1@{port}
+Nameservers 127.0.0.1@{port}
 """
 
 _DKIMPY_MILTER = """\
@@ -62,8 +54,9 @@ UserID root
 Canonicalization relaxed/relaxed
 """
 
-_DKIMPY_VERIFIER = """\
+_DKIMPY_VERIFIER = f"""\
 Mode v
+AuthservID {HOSTNAME}
 InternalHosts 192.0.2.250
 """
 
@@ -122,8 +115,7 @@ def opendkim_verifier(dns_port: int) -> Command:
     """Return what verifies with what the resolver says."""
 
     def command(folder: Path, socket: Path) -> list[str]:
-        resolver = _written(folder / "unbound.conf", _LIBUNBOUND.format(port=dns_port).encode())
-        return _opendkim(folder, socket, _OPENDKIM_VERIFIER.format(resolver=resolver))
+        return _opendkim(folder, socket, _OPENDKIM_VERIFIER.format(port=dns_port))
 
     return command
 

@@ -4,28 +4,25 @@ All doors are alike: a login by SASL without TLS, which costs least and is the s
 recipients are outside, and the mail ends in discard(8).
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
-import load
+import handed_in
 import rivals
 from clients import Envelope
 from host import Cost, Host
 from report import Findings, Target
 from rivals import Rival
-from turns import COLUMNS, NOTE, SESSIONS, Way, figures, in_turns, require_right
+from turns import COLUMNS, NOTE, SESSIONS, Way, figures, in_turns, ratio, require_right
 
-from letterlock.dkim import key_files
-from letterlock.dkim.key_files import Key, State
 from letterlock.dkim.signer import KeyType, Signer
 from smtp_sink import SMTPSink
 from stack import PASSWORD, Owner, dovecot
 
-_BODY_OCTETS = 10_240
 _MESSAGES = {1: 300, 10: 100}
 """In a round, by the number of recipients."""
+
+_ENCRYPTED_RATIO_MAX = 1.3
 
 _ONLY_RSA, _BOTH, _KNOWING = "rsa.test", "both.test", "example.test"
 """Domains of the senders; what they sign with, and the last also encrypts where it can."""
@@ -38,24 +35,6 @@ _DOMAINS: dict[str, dict[str, object]] = {
 _STRANGERS = tuple(f"stranger{number}@outside.test" for number in range(10))
 _PEERS = tuple(f"peer{number}@outside.test" for number in range(10))
 _SEEN_STRANGER, _SEEN_PEER = "stranger@look.test", "peer@look.test"
-
-_HEADER = """\
-Message-ID: <3f1c0a77-7a4c-4a2b-9c58-{{number:012}}@{domain}>
-Date: Fri, 20 Nov 2026 09:00:01 +0100
-MIME-Version: 1.0
-User-Agent: Mozilla Thunderbird
-Subject: =?UTF-8?Q?Re=3A_Caf=C3=A9_tomorrow?=
-Content-Language: en-US
-To: {recipients}
-References: <a1b2c3d4-0001@outside.test> <a1b2c3d4-0002@{domain}>
-From: Alice Example <alice@{domain}>
-Organization: Example
-In-Reply-To: <a1b2c3d4-0002@{domain}>
-Content-Type: text/plain; charset=UTF-8; format=flowed
-Content-Transfer-Encoding: 7bit
-
-"""
-"""As a common mail program writes it."""
 
 _DOOR = (
     "cleanup_service_name=letterlock-submission-cleanup",
@@ -91,7 +70,7 @@ def measure(*, quick: bool) -> Findings:
             (way.milter, way.what, str(_count(way)), *figures(cost, none[_count(way)]))
             for way, cost in zip(ways, costs, strict=True)
         ),
-        tuple(_targets(dict(zip(_names(ways), costs, strict=True)))),
+        tuple(_targets(ways, costs)),
         (NOTE, *rivals.missing()),
     )
 
@@ -100,7 +79,7 @@ def _ways(host: Host) -> list[Way]:
     rsa, ed25519 = (Signer.generate(kind.value, kind) for kind in KeyType)
     keys = {_ONLY_RSA: [rsa], _BOTH: [rsa, ed25519], _KNOWING: [rsa, ed25519]}
     for domain, signers in keys.items():
-        _store(host.stack.dkim_directory / domain, signers)
+        handed_in.store(host.stack.dkim_directory / domain, signers)
     none, ours = _door(host, ""), _door(host, "$letterlock_submission_milter")
     wanted = (
         Rival(rivals.OPENDKIM, "RSA", rivals.opendkim_signer(_ONLY_RSA, rsa)),
@@ -117,7 +96,7 @@ def _ways(host: Host) -> list[Way]:
         *others,
         _way("Letterlock", "RSA", ours),
         _way("Letterlock", "both", ours, _BOTH),
-        _way("Letterlock", "both; knows nobody", ours, _KNOWING),
+        _way("Letterlock", "both; unknown", ours, _KNOWING),
         _way("Letterlock", "both; encrypts", ours, _KNOWING, _PEERS[:1]),
         _way("no milter", "", none, recipients=_STRANGERS),
         _way("Letterlock", "both", ours, _BOTH, recipients=_STRANGERS),
@@ -132,15 +111,12 @@ def _way(
     domain: str = _ONLY_RSA,
     recipients: tuple[str, ...] = _STRANGERS[:1],
 ) -> Way:
-    header = _HEADER.format(domain=domain, recipients=",\n ".join(recipients))
-    header = header.replace("\n", "\r\n")
-    body = load.body(_BODY_OCTETS).replace(b"\n", b"\r\n")
     count = _MESSAGES[len(recipients)]
 
     def messages(turn: int) -> list[bytes]:
         # All are different: copies of what looks like the same message again are left out.
         numbers = range(turn * count, (turn + 1) * count)
-        return [header.format(number=number).encode() + body for number in numbers]
+        return [handed_in.message(domain, recipients, number) for number in numbers]
 
     encrypts = what.endswith("encrypts")
     signatures = 0 if not what else 2 if what.startswith("both") else 1
@@ -151,17 +127,8 @@ def _way(
         Envelope(f"alice@{domain}", recipients, PASSWORD),
         messages,
         _SEEN_PEER if encrypts else _SEEN_STRANGER,
-        _leaves(signatures, encrypts=encrypts),
+        handed_in.leaves(signatures, encrypts=encrypts),
     )
-
-
-def _leaves(signatures: int, *, encrypts: bool) -> Callable[[bytes], bool]:
-    def is_right(octets: bytes) -> bool:
-        header, _, _ = octets.partition(b"\r\n\r\n")
-        is_encrypted = b"multipart/encrypted" in header
-        return header.count(b"DKIM-Signature:") == signatures and is_encrypted == encrypts
-
-    return is_right
 
 
 def _require_all_sent(host: Host) -> None:
@@ -175,22 +142,23 @@ def _door(host: Host, milters: str) -> int:
     return host.add_door(*_DOOR, sasl, f"smtpd_milters={milters}")
 
 
-def _store(folder: Path, signers: Sequence[Signer]) -> None:
-    key_files.make_folder(folder)
-    for signer in signers:
-        key_files.write_signer(folder, signer)
-    now = int(time.time())
-    keys = tuple(Key(s.selector, s.key_type, State.ACTIVE, now) for s in signers)
-    key_files.write_keys(folder, keys)
-
-
 def _count(way: Way) -> int:
     return len(way.envelope.recipients)
 
 
-def _names(ways: Sequence[Way]) -> list[str]:
-    return [f"{way.milter} {way.what} {_count(way)}" for way in ways]
-
-
-def _targets(costs: dict[str, list[Cost]]) -> list[Target]:
-    return []
+def _targets(ways: Sequence[Way], costs: Sequence[list[Cost]]) -> list[Target]:
+    by = {(w.milter, w.what, _count(w)): cost for w, cost in zip(ways, costs, strict=True)}
+    signed = by["Letterlock", "RSA", 1]
+    for_one, for_ten = by["Letterlock", "both; encrypts", 1], by["Letterlock", "both; encrypts", 10]
+    promised = [
+        Target(f"signed with RSA: CPU relative to {name}", ratio(signed, other), at_most=1.0)
+        for name in (rivals.OPENDKIM, rivals.DKIMPY_MILTER)
+        if (other := by.get((name, "RSA", 1)))
+    ]
+    encrypting = ratio(for_one, by["Letterlock", "both", 1])
+    many = ratio(for_ten, for_one) / 10
+    return [
+        *promised,
+        Target("encrypted: relative to signed only", encrypting, at_most=_ENCRYPTED_RATIO_MAX),
+        Target("one to ten, encrypted: relative to ten to one", many, at_most=1.0),
+    ]

@@ -6,10 +6,10 @@ front, radix-64 out. CPU time of this process, system included; both take turns.
 
 import random
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from statistics import median
+from functools import partial
 
+import batches
 import pysequoia
 from report import Findings, Target
 
@@ -26,9 +26,6 @@ _CHUNK_OCTETS = 65_535
 _SPILL_OCTETS = 1 << 20
 """The default of letterlock.toml."""
 
-_BATCH_SECONDS = 0.05
-"""Much longer than the clock's grain, much shorter than other work of the machine."""
-
 _CPU_MS_MAX = {"10 KB": 0.15, "1 MB": 5.0}
 
 Encrypt = Callable[[bytes], object]
@@ -43,7 +40,9 @@ def measure(*, quick: bool) -> Findings:
         for kind in _SUBKEYS:
             ours, theirs = _encryptors(kind, directory)
             for size, octets in _SIZES.items():
-                mine, other = _in_turns(ours, theirs, random.randbytes(octets), rounds)
+                body = random.randbytes(octets)
+                actions = partial(ours, body), partial(theirs, body)
+                mine, other = batches.cpu_ms(actions, rounds)
                 rows.append((kind, size, mine, other, other / mine))
                 promise = f"{size}, {kind}: speed relative to pysequoia"
                 targets.append(Target(promise, other / mine, at_least=1.0))
@@ -85,20 +84,3 @@ def _written(octets: bytes, subkeys: list[RecipientSubkey], spill: Spill) -> int
 def _chunks(octets: bytes) -> Iterator[bytes]:
     for start in range(0, len(octets), _CHUNK_OCTETS):
         yield octets[start : start + _CHUNK_OCTETS]
-
-
-def _in_turns(one: Encrypt, other: Encrypt, octets: bytes, rounds: int) -> tuple[float, float]:
-    """Return the median CPU ms per call of both."""
-    began = time.process_time()
-    one(octets)
-    other(octets)
-    batch = max(1, int(2 * _BATCH_SECONDS / (time.process_time() - began)))
-    samples = [(_cpu_ms(one, octets, batch), _cpu_ms(other, octets, batch)) for _ in range(rounds)]
-    return median(mine for mine, _ in samples), median(theirs for _, theirs in samples)
-
-
-def _cpu_ms(encrypt: Encrypt, octets: bytes, batch: int) -> float:
-    began = time.process_time()
-    for _ in range(batch):
-        encrypt(octets)
-    return (time.process_time() - began) / batch * 1000

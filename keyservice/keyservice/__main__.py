@@ -1,9 +1,9 @@
 """`letterlock-keyservice`: configuration, log, metrics, then serve until told to stop."""
 
+import logging
 import os
 import resource
 import signal
-import socket
 import sys
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
@@ -13,18 +13,18 @@ import redis
 import uvicorn
 from prometheus_client import CollectorRegistry, start_http_server
 
-from keyservice import log
+from keyservice import listeners, log, succession
 from keyservice.answers import Answers
 from keyservice.cache import AnswerCache, connect
 from keyservice.client_ca.serving import client_certificates
 from keyservice.config import Config, host_and_port, load, read_secret
+from keyservice.daemon import Daemon
 from keyservice.database import Database
 from keyservice.discovery import Discovery
 from keyservice.enrolment import Enrolments
 from keyservice.errors import ConfigError
 from keyservice.intake import Intake
 from keyservice.judge import Judge
-from keyservice.listeners import listen_tcp, listen_unix
 from keyservice.mail_door import MailDoor
 from keyservice.metrics import CertificatesExpiring, CertificateStates, Metrics
 from keyservice.notices import Notices
@@ -57,23 +57,29 @@ def main(path: Path, check: bool) -> None:
     """Serve certificates and policy to the milter and to the operator's command."""
     # A core would hold what passes through; secret keys that were refused, for one.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing to reload as yet
+    log.set_up()
     try:
         config = load(path)
         secret = read_secret(config) if config.redis.url else b""
-        if not check:
-            _serve(config, secret)
+        begins_anew = not check and _serve(config, secret)
     except ConfigError as error:
-        click.echo(f"letterlock-keyservice: {error}", err=True)
+        logging.getLogger(__name__).error("not_started", extra={"detail": str(error)})  # noqa: TRY400 (our own text)
         sys.exit(os.EX_CONFIG)
+    if begins_anew:
+        succession.succeed()
 
 
-def _serve(config: Config, secret: bytes) -> None:
-    log.set_up()
+def _serve(config: Config, secret: bytes) -> bool:
+    """Serve until told to stop, or to begin anew; then return True. Raises ConfigError."""
     os.umask(0o077)  # the database names who receives mail here
     # uvicorn, after its own shutdown, raises the signal again: let that unwind the stack.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    listeners.require_units(
+        {"keyservice": config, "public": config.public, "socketmap": config.socketmap}
+    )
     with ExitStack() as stack:
-        sockets = _listeners(config, stack)
+        sockets = listeners.listeners("keyservice", config, stack)
         registry = CollectorRegistry()
         metrics = Metrics(registry)
         database = stack.enter_context(closing(Database(Path(config.database))))
@@ -110,16 +116,11 @@ def _serve(config: Config, secret: bytes) -> None:
             client_certificates=issued,
             client_cas=client_cas,
         )
-        _uvicorn(parts).run(sockets=sockets)
-
-
-def _listeners(config: Config, stack: ExitStack) -> list[socket.socket]:
-    path = Path(config.socket)
-    sockets = [listen_unix(path, config.socket_group)]
-    stack.callback(path.unlink, missing_ok=True)
-    if config.tcp:
-        sockets.append(listen_tcp(*host_and_port(config.tcp, "tcp")))
-    return sockets
+        daemon = _daemon(parts)
+        signal.signal(signal.SIGHUP, daemon.reload)
+        daemon.run(sockets=sockets)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return daemon.begins_anew
 
 
 def _rulebook(config: Config) -> Rulebook:
@@ -171,8 +172,8 @@ def _serve_metrics(config: Config, registry: CollectorRegistry) -> None:
         raise ConfigError(f"metrics: {config.metrics}: {error.strerror}") from None
 
 
-def _uvicorn(parts: Parts) -> uvicorn.Server:
-    return uvicorn.Server(
+def _daemon(parts: Parts) -> Daemon:
+    return Daemon(
         uvicorn.Config(
             application(parts),
             log_config=None,
@@ -181,7 +182,8 @@ def _uvicorn(parts: Parts) -> uvicorn.Server:
             server_header=False,
             limit_concurrency=_CONNECTIONS_MAX,
             timeout_graceful_shutdown=5,
-        )
+        ),
+        parts.overview.require_readable,
     )
 
 

@@ -15,6 +15,7 @@ from keyservice.circuit import Circuit
 from keyservice.held import HeldAnswers
 from keyservice.mailbox import Mailbox
 from keyservice.record import RECORD_OCTETS_MAX, BadRecord, record_name, seal, unseal
+from keyservice.redis_outage import RedisOutage
 from keyservice.wire import Answer
 
 REDIS_TIMEOUT = 0.25
@@ -73,6 +74,7 @@ class AnswerCache:
         self._observe = observe
         self._held = held
         self._circuit = Circuit(REDIS_COOLDOWN)
+        self._outage = RedisOutage()
 
     def get(self, mailbox: Mailbox) -> Answer | None:
         """Return the current answer about `mailbox`, or None if Redis has no credible one."""
@@ -100,10 +102,10 @@ class AnswerCache:
                 seal(self._secret, mailbox, answer),
                 ex=lifetime,
             )
-        except (redis.RedisError, OSError):
-            self._fail()
+        except (redis.RedisError, OSError) as error:
+            self._fail(error)
         else:
-            self._observe(CacheResult.WRITTEN)
+            self._succeed(CacheResult.WRITTEN)
 
     def forget(self, mailbox: Mailbox) -> bool:
         """Remove the answer about `mailbox`; False if Redis could not be told.
@@ -112,21 +114,23 @@ class AnswerCache:
         """
         try:
             self._client.delete(record_name(self._secret, mailbox))
-        except (redis.RedisError, OSError):
-            self._fail()
+        except (redis.RedisError, OSError) as error:
+            self._fail(error)
             return False
-        self._observe(CacheResult.FORGOTTEN)
+        self._succeed(CacheResult.FORGOTTEN)
         return True
 
     def _read(self, name: str, mailbox: Mailbox) -> tuple[Answer | None, CacheResult]:
         try:
             # GETRANGE, because GET would read a value of any size into memory.
             record = self._client.getrange(name, 0, RECORD_OCTETS_MAX - 1)
+        except redis.exceptions.NoPermissionError as error:
+            return None, self._stand_back(error)
         except redis.ResponseError:  # another type under our name
             return None, CacheResult.BAD_RECORD
-        except (redis.RedisError, OSError):
-            self._circuit.trip()
-            return None, CacheResult.FAILED
+        except (redis.RedisError, OSError) as error:
+            return None, self._stand_back(error)
+        self._outage.over()
         if not isinstance(record, bytes) or not record:
             return None, CacheResult.MISS
         try:
@@ -134,6 +138,14 @@ class AnswerCache:
         except BadRecord:
             return None, CacheResult.BAD_RECORD
 
-    def _fail(self) -> None:
+    def _succeed(self, result: CacheResult) -> None:
+        self._outage.over()
+        self._observe(result)
+
+    def _fail(self, error: Exception) -> None:
+        self._observe(self._stand_back(error))
+
+    def _stand_back(self, error: Exception) -> CacheResult:
+        self._outage.failed(error)
         self._circuit.trip()
-        self._observe(CacheResult.FAILED)
+        return CacheResult.FAILED

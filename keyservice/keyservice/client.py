@@ -46,6 +46,7 @@ from keyservice.operator_wire import (
 from keyservice.peer_client import PeerClient
 from keyservice.peer_wire import AutocryptView, PeerAnswer, PeerOutcome, Use
 from keyservice.record import BadRecord, require_current
+from keyservice.redis_outage import RedisOutage
 from keyservice.report_wire import (
     ATTACHED_MAX,
     ATTACHED_OCTETS_MAX,
@@ -116,6 +117,7 @@ __all__ = [
     "PolicySource",
     "PolicyView",
     "PreferEncrypt",
+    "RedisOutage",
     "Report",
     "Reported",
     "RevokedClientCertificates",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from keyservice import policy
+from keyservice import policy, service_manager
 from keyservice.autocrypt import PreferEncrypt
 from keyservice.errors import BadSetting, ConfigError
 from keyservice.levels import METHODS, Level, Source
@@ -129,7 +129,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     socket_group: str = ""
     tcp: str = ""
     metrics: str = "127.0.0.1:9465"
-    database: str = "/var/lib/letterlock/keyservice.sqlite"
+    database: str = "/var/lib/letterlock-keyservice/keyservice.sqlite"
     redis: RedisSection = RedisSection()
     public: PublicSection = PublicSection()
     notices: NoticesSection = NoticesSection()
@@ -153,7 +153,7 @@ def load(path: Path) -> Config:
 
 def read_secret(config: Config) -> bytes:
     """Return the secret that signs what rests in Redis, without its final line end."""
-    path = Path(config.redis.secret_file)
+    path = service_manager.credential(Path(config.redis.secret_file))
     try:
         mode = path.stat().st_mode
         secret = path.read_bytes().rstrip(b"\r\n")

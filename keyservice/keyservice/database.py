@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from keyservice.errors import ConfigError
+from keyservice.failures import in_words
 
 _BUSY_SECONDS = 5
 _THREADS = 48
@@ -39,8 +40,11 @@ class Database:
         self._one_writer = threading.Lock()
         try:
             _migrate(self._engine)
-        except (SQLAlchemyError, CommandError, OSError) as error:
-            raise ConfigError(f"database: {path}: {type(error).__name__}") from None
+        except CommandError:
+            raise ConfigError(f"database: {path}: a newer version has written it") from None
+        except (SQLAlchemyError, OSError) as error:
+            words = in_words(error) or type(error).__name__
+            raise ConfigError(f"database: {path}: {words}") from None
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -1,14 +1,78 @@
-"""The listening sockets: a unix socket for a group, perhaps loopback TCP."""
+"""The listening sockets: inherited from the service manager, or made here."""
 
 import grp
 import os
 import socket
 import stat
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol
 
+from keyservice.config import host_and_port
 from keyservice.errors import ConfigError
 
 SOCKET_MODE = 0o660
+
+_FIRST_INHERITED = 3
+"""sd_listen_fds(3), SD_LISTEN_FDS_START."""
+
+
+class Listening(Protocol):
+    """A section of the configuration that says where something listens."""
+
+    @property
+    def socket(self) -> str:
+        """A path; empty: no unix socket."""
+
+    @property
+    def socket_group(self) -> str:
+        """Who may connect to it; empty: the group of the process."""
+
+    @property
+    def tcp(self) -> str:
+        """Loopback HOST:PORT; empty: no TCP."""
+
+
+def listeners(name: str, section: Listening, stack: ExitStack) -> list[socket.socket]:
+    """Return the sockets of a section, bound, which `stack` closes and removes.
+
+    `name` is the section's, and that of the unix socket where the service manager made it
+    (FileDescriptorName=). Raises ConfigError.
+    """
+    prefix = "" if name == "keyservice" else f"{name}."
+    sockets = []
+    if name in (inherited := _inherited()):
+        # The number itself stays open, for the program that this process may become.
+        sockets.append(socket.socket(fileno=os.dup(inherited[name])))
+    elif section.socket:
+        path = Path(section.socket)
+        sockets.append(listen_unix(path, section.socket_group, prefix))
+        stack.callback(path.unlink, missing_ok=True)
+    if section.tcp:
+        host, port = host_and_port(section.tcp, f"{prefix}tcp")
+        sockets.append(listen_tcp(host, port, prefix))
+    for each in sockets:
+        stack.callback(each.close)
+    return sockets
+
+
+def require_units(sections: Mapping[str, Listening]) -> None:
+    """Raise ConfigError if the service manager holds sockets, but others than are configured."""
+    wanted, inherited = {name for name, each in sections.items() if each.socket}, _inherited()
+    if inherited and set(inherited) != wanted:
+        raise ConfigError(
+            f"sockets: the configuration wants {' and '.join(sorted(wanted))}, and there are "
+            f"{' and '.join(sorted(inherited))}: see letterlock-*.socket, and restart"
+        )
+
+
+def _inherited() -> dict[str, int]:
+    # The variables may be a grandparent's, hence the PID.
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    return {name: _FIRST_INHERITED + at for at, name in enumerate(names)}
 
 
 def listen_unix(path: Path, group: str, section: str = "") -> socket.socket:

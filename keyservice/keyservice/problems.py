@@ -10,6 +10,7 @@ from litestar.types import ExceptionHandlersMap
 
 from keyservice.certificate import RejectedCertificate
 from keyservice.errors import KeyServiceError
+from keyservice.failures import in_words
 from keyservice.mailbox import InvalidMailbox
 from keyservice.operator_wire import Problem
 
@@ -48,7 +49,8 @@ def _what_is_wrong(extra: Mapping[str, object]) -> str:
 def _on_exception(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     # Its text is not ours and may hold what must not be seen; see `log.JSONFormatter`.
     log.error("failed", exc_info=error)
-    return _problem(500, "internal", "the key service failed; its log says where")
+    words = in_words(error)
+    return _problem(500, "internal", words or "the key service failed; its log says where")
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

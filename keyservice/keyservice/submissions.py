@@ -63,8 +63,11 @@ class Submissions:
         taken = self._take(mailbox, submitted)
         self._metrics.submissions.labels(taken.taking.value).inc()
         if taken.taking in (Taking.UPDATED, Taking.ENROLLED, Taking.WAITS):
-            what = {"mailbox": mailbox.key, "fingerprint": taken.fingerprint}
-            log.info("submitted", extra=what | {"result": taken.taking.value})
+            result, fingerprint = taken.taking.value, taken.fingerprint
+            log.info(
+                "submitted",
+                extra={"mailbox": mailbox.key, "fingerprint": fingerprint, "result": result},
+            )
         return taken
 
     def _take(self, mailbox: Mailbox, submitted: Submitted) -> Taken:

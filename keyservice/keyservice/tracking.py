@@ -132,5 +132,5 @@ class Tracking:
     def _note(self, error: Exception) -> None:
         # Once for each outage. Not the text of the error, which may be Redis' own.
         if not self._pause:
-            log.warning("answers are not held in memory: Redis tracking: %s", type(error).__name__)
+            log.warning("tracking_lost", extra={"exception": type(error).__name__})
         self._pause = min(max(2 * self._pause, _PAUSE_MIN), _PAUSE_MAX)

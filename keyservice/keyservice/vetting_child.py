@@ -14,6 +14,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -105,6 +107,9 @@ def _judgement(arguments: Collection[str]) -> Callable[[bytes], Verdict]:
 
 
 def _limit_process() -> None:
+    # At the service's cap on memory this process is the one to go.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_OCTETS_MAX, MEMORY_OCTETS_MAX))

@@ -16,6 +16,7 @@ from keyservice.client import (
     Layer,
     Outcome,
     PeerClient,
+    RedisOutage,
     SenderClient,
     connect,
 )
@@ -60,7 +61,8 @@ def assemble(config: Config, role: Role) -> Assembled:
             case Role.INBOUND:
                 vouching = _vouching(config, behind)
                 gateway: Gateway = Inbound(effects, config.name, secret, _spill(config), vouching)
-                curiosity = Curiosity.WHENCE if vouching else Curiosity.NOTHING
+                is_curious = config.authentication.enabled
+                curiosity = Curiosity.WHENCE if is_curious else Curiosity.NOTHING
             case Role.SUBMISSION:
                 submitting = _submitting(config, tables, behind)
                 gateway = Submission(effects, config.name, secret, _spill(config), submitting)
@@ -91,11 +93,11 @@ def _effects(config: Config, secret: bytes, tables: Resolver) -> Effects:
     )
 
 
-def _vouching(config: Config, behind: Behind) -> Vouching | None:
+def _vouching(config: Config, behind: Behind) -> Vouching:
     section = config.authentication
-    if not section.enabled:
-        return None
-    authenticator = Authenticator(config.name, section, DnsResolver(section.nameserver), time)
+    # Where nothing is checked, what strangers wrote in our name goes all the same.
+    questions = DnsResolver(section.nameserver) if section.enabled else None
+    authenticator = Authenticator(config.name, section, questions, time)
     if not section.report:
         return Vouching(authenticator)
     return Vouching(authenticator, Reporter(PeerClient(config.keyservice.socket), behind))
@@ -124,27 +126,32 @@ class RedisStore:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._outage = RedisOutage()
 
     def get(self, name: str) -> bytes | None:
         """See `markers.Store`."""
         try:
             found = self._client.get(name)
-        except redis.RedisError:
+        except redis.RedisError as error:
+            self._outage.failed(error)
             return None
+        self._outage.over()
         return found if isinstance(found, bytes) else None
 
     def set(self, name: str, value: bytes, seconds: int) -> None:
         """See `markers.Store`."""
         try:
             self._client.set(name, value, ex=seconds)
-        except redis.RedisError:
+        except redis.RedisError as error:
+            self._outage.failed(error)
             metrics.FAILURES.labels("marker_not_kept").inc()
 
     def delete(self, names: Iterable[str]) -> None:
         """See `markers.Store`."""
         try:
             self._client.delete(*names)
-        except redis.RedisError:
+        except redis.RedisError as error:
+            self._outage.failed(error)
             metrics.FAILURES.labels("marker_not_kept").inc()
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from enum import Enum
 from ipaddress import ip_address
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal
 
 import dns.exception
 import dns.message
@@ -21,73 +21,17 @@ import dns.resolver
 
 from letterlock.config import host_and_port
 from letterlock.dns_cache import DnsCache, Records
+from letterlock.dns_questions import Deadline, DnsUnavailable, Questions
 from letterlock.errors import ConfigError
 
-QUESTIONS_MAX = 150
-"""For one message. SPF alone may need 111 (RFC 7208 §4.6.4), honestly it needs five."""
+__all__ = ["Deadline", "DnsUnavailable", "Questions", "Resolver"]
 
-_QUESTION_SECONDS_MAX = 5.0
-"""One zone whose servers are silent must not use up the time for all others."""
+_QUESTION_SHARE = 0.5
+"""Of the time that is left: a zone whose servers are silent must leave some for the others."""
 
 _ATTEMPTS = 2
 _UDP_OCTETS_MAX = 1232
 """What crosses networks in one piece (RFC 9715 §3)."""
-
-
-class DnsUnavailable(Exception):
-    """There is no answer now; there may be one later. Its text is nothing that a peer wrote."""
-
-
-class Deadline:
-    """How long, and how often, the DNS may be asked about one message."""
-
-    def __init__(self, until: float, questions: int) -> None:
-        """`until` is of `time.monotonic`. To be used by one thread."""
-        self._until = until
-        self._questions = questions
-
-    @classmethod
-    def after(cls, seconds: float, questions: int = QUESTIONS_MAX) -> Self:
-        """Return the deadline that passes after so many seconds, or so many questions."""
-        return cls(time.monotonic() + seconds, questions)
-
-    @property
-    def seconds(self) -> float:
-        """How many are left; never less than none."""
-        return max(0.0, self._until - time.monotonic())
-
-    def spend(self) -> None:
-        """Count one question; raises DnsUnavailable if it is one too many or too late."""
-        self._questions -= 1
-        if self._questions < 0:
-            raise DnsUnavailable("too many questions")
-        if not self.seconds:
-            raise DnsUnavailable("the deadline has passed")
-
-
-class Questions(Protocol):
-    """What the checks of one message ask.
-
-    A name is text with dots, with or without one at its end. Where there is no such record, no
-    such name, or where it cannot be a name of the DNS at all, nothing is returned. Raises
-    DnsUnavailable.
-    """
-
-    def txt(self, name: str, deadline: Deadline) -> tuple[bytes, ...]:
-        """Return each record's strings, joined (RFC 6376 §3.6.2.2, RFC 7208 §3.3)."""
-        ...
-
-    def addresses(self, name: str, version: Literal[4, 6], deadline: Deadline) -> tuple[str, ...]:
-        """Return the IPv4 or the IPv6 addresses."""
-        ...
-
-    def mx(self, name: str, deadline: Deadline) -> tuple[tuple[int, str], ...]:
-        """Return preferences and hosts."""
-        ...
-
-    def ptr(self, name: str, deadline: Deadline) -> tuple[str, ...]:
-        """Return the names that a name under `arpa` points to."""
-        ...
 
 
 class _Kind(Enum):
@@ -138,7 +82,7 @@ class Resolver:
     def _exchange(
         self, name: dns.name.Name, kind: _Kind, deadline: Deadline
     ) -> dns.message.QueryMessage:
-        until = time.monotonic() + min(deadline.seconds, _QUESTION_SECONDS_MAX)
+        until = time.monotonic() + deadline.seconds * _QUESTION_SHARE
         refused = "no answer in time"
         for (host, port), seconds in self._attempts(until):
             # A new ID and a new port each time: what answers the last question is not believed.

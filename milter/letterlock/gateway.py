@@ -102,7 +102,7 @@ class Gateway(ABC):
         payloads.close(transaction)
         arrived = transaction.classifier.close()
         treated = [self._treated(transaction, r, arrived) for r in transaction.recipients.values()]
-        require_none_refused(treated)
+        require_none_refused(treated, transaction.finals)
         made = plan(treated, transaction.finals)
         markers = self._copies.send(transaction, made.copies)
         return self._verdict(transaction, made, tuple(treated), markers)

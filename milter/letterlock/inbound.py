@@ -38,9 +38,8 @@ class Inbound(Gateway):
         authserv_id: str,
         secret: bytes,
         spill: Spill,
-        vouching: Vouching | None = None,
+        vouching: Vouching,
     ) -> None:
-        """`vouching`: None where nothing is to be found out."""
         super().__init__(effects, authserv_id, secret, spill)
         self._vouching = vouching
 
@@ -50,7 +49,7 @@ class Inbound(Gateway):
         Raises SpillFailed.
         """
         self._open(transaction, section)
-        if self._vouching is not None and _is_for_us(transaction):
+        if _is_for_us(transaction):
             transaction.inquiry = self._vouching.authenticator.begin(
                 transaction.client, transaction.envelope.reverse_path, section
             )
@@ -66,7 +65,7 @@ class Inbound(Gateway):
         """Postfix has taken all that the verdict wanted: now the sender's certificate counts."""
         super().accepted(transaction, verdict)
         findings, attached = transaction.findings, transaction.attached
-        if self._vouching is None or findings is None or attached is None:
+        if self._vouching.reporter is None or findings is None or attached is None:
             return
         report = evidence.report(
             transaction.section,
@@ -75,7 +74,7 @@ class Inbound(Gateway):
             findings.is_spam,
             attached.close(),
         )
-        if report is not None and self._vouching.reporter is not None:
+        if report is not None:
             self._vouching.reporter.offer(report)
 
     def _watch(self, transaction: Transaction, chunk: bytes) -> None:

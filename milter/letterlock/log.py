@@ -1,4 +1,4 @@
-"""Structured log lines: JSON on standard error, one per outcome.
+"""Structured log lines: JSON on standard error, one per outcome. docs/logging.md has all events.
 
 Never in a line: subject, body, header fields of a message, addresses of the peer's mail,
 key material. An exception that was not foreseen is named by its type and the place it was
@@ -15,15 +15,30 @@ from datetime import UTC, datetime
 import msgspec
 
 _STDERR = 2
+_KNOWN = frozenset(vars(logging.makeLogRecord({})))
+_PRIORITIES = {"info": b"<6>", "warning": b"<4>", "error": b"<3>"}
+"""sd-daemon(3)."""
+
+_priorities: dict[str, bytes] = {}
 
 
 class _JSONLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return _line(record.created, record.levelname.lower(), record.getMessage(), {}).decode()
+        text = record.getMessage()
+        fields = {name: value for name, value in vars(record).items() if name not in _KNOWN}
+        # What we use of the key service has events of its own.
+        if not record.name.startswith("keyservice"):
+            fields |= {"logger": record.name, "detail": text}
+            text = "library"
+        return _line(record.created, record.levelname.lower(), text, fields).decode()
 
 
 def set_up() -> None:
     """Send to standard error what libraries log, in the form of our own lines."""
+    # systemd.exec(5): device and inode of the journal's stream, lest it was redirected since.
+    found = os.fstat(_STDERR)
+    if os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}":
+        _priorities.update(_PRIORITIES)
     output = logging.StreamHandler()
     output.setFormatter(_JSONLines())
     logging.basicConfig(level=logging.INFO, handlers=[output], force=True)
@@ -56,7 +71,7 @@ def _line(when: float, level: str, event: str, fields: dict[str, object]) -> byt
         "event": event,
         **fields,
     }
-    return msgspec.json.encode(line)
+    return _priorities.get(level, b"") + msgspec.json.encode(line)
 
 
 def place_of(error: BaseException) -> dict[str, str]:

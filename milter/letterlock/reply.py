@@ -47,7 +47,7 @@ PEER_CERTIFICATE_REQUIRED = SMTPReply(
 _TEXT_OCTETS_MAX = 400
 """RFC 5321 §4.5.3.1.5 allows 512 for the complete line."""
 
-_PLAIN_MAILBOX = re.compile(r"[A-Za-z0-9.+_=-]+@[a-z0-9.-]+")
+_PLAIN_MAILBOX = re.compile(r"[A-Za-z0-9.+_=-]+@[A-Za-z0-9.-]+")
 
 
 def naming(reply: SMTPReply, mailboxes: Sequence[str]) -> SMTPReply:

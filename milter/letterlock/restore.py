@@ -4,7 +4,11 @@ import base64
 import re
 from typing import NamedTuple
 
-from letterlock.message import HeaderSection
+from letterlock.message import CRLF, HeaderField, HeaderSection
+
+STORED_WITH_LF = HeaderField(b"Letterlock-Stored", b" line-ends=lf")
+"""In front of the original's fields: it was taken from a mail store, where its lines ended in
+LF, and no CR was in it."""
 
 _BASE64 = rb"[A-Za-z0-9+/=]*+(?:\r\n [A-Za-z0-9+/=]*+)*"
 _PLACE = rb";\r\n [0-9]{1,9}\+[0-9]{1,9}=" + _BASE64
@@ -40,15 +44,20 @@ def restore(payload: bytes) -> Restored:
         raise NotOurs("no Letterlock-Original field of a known form at the start")
     pieces = []
     at = match.end()
+    had_lf = False
     for offset, length, original in _EACH_PLACE.findall(match["places"]):
         start = match.end() + int(offset)
-        if not at <= start <= start + int(length) <= len(payload):
+        end = start + int(length)
+        if not at <= start <= end <= len(payload):
             raise NotOurs("a place of the Letterlock-Original field lies outside of the message")
         pieces += [payload[at:start], _decoded(b"".join(original.split()))]
-        at = start + int(length)
+        # A place of its own, which stands for nothing: what a sender wrote never has that.
+        had_lf |= not original and payload[start:end] == STORED_WITH_LF.octets
+        at = end
     pieces.append(payload[at:])
+    octets = b"".join(pieces)
     why_not = match["why"].decode() if match["why"] else None
-    return Restored(b"".join(pieces), why_not is None, why_not)
+    return Restored(octets.replace(CRLF, b"\n") if had_lf else octets, why_not is None, why_not)
 
 
 def encrypted_header(section: HeaderSection) -> bytes | None:

@@ -144,10 +144,7 @@ class Supervisor:
         estate = Estate(
             listening={role.value: fd for role, fd in self._around.listening.items()},
             lifelines=(self._lifeline, *self._predecessors.lifelines),
-            workers=(
-                *(worker.process.pid for worker in self._workers),
-                *self._predecessors.running,
-            ),
+            workers=(*serving, *self._predecessors.running),
             counters=self._counters,
             metrics=self._config.metrics,
         )

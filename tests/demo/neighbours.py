@@ -21,7 +21,7 @@ from letterlock.dkim.keys import KeyDirectory
 from mail_route import MailRoute
 from stack import NotReady, Owner, Stack, wait_until
 
-_LEARNING_SECONDS = 5.0
+_LEARNING_SECONDS = 10.0
 _RSA_BITS = 2048
 
 

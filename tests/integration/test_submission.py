@@ -7,6 +7,7 @@ Postfix has sent to the octet; the signatures are judged as they are there.
 import base64
 import itertools
 import random
+import re
 import smtplib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ from dkim_verifiers import OpenDKIM
 from keyservice.client import Mailbox
 from letterlock.message import split
 from provider import Provider
-from stack import Owner, wait_until
+from stack import PASSWORD, Owner, wait_until
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 CAROL, ERIN = "carol@outside.test", "erin@outside.test"
@@ -42,6 +43,7 @@ VIRTUAL = {
     "info@example.test": BOB,
     "partners@example.test": f"{ALICE}, {CAROL}",
     "sales@example.test": "seller@example.test",
+    "hotline@example.test": f"{CAROL}, {DAVE}",
 }
 GOES = (
     b"Received: from laptop.home.test ([192.0.2.77]) by x.test; Fri, 20 Nov 2026 06:00:00 +0000",
@@ -51,6 +53,7 @@ GOES = (
     b"Letterlock: v=1; by=mx.example.test; fpr=" + b"0" * 40,
     b"Bcc: hidden@outside.test",
 )
+LINE = b"0123456789abcdef" * 4 + b"\r\n"
 _numbers = itertools.count()
 
 
@@ -130,8 +133,11 @@ def only(got: dict[str, list[Delivered]], path: str) -> Delivered:
 
 
 def clear(message: Delivered) -> bytes:
-    """Return what follows the fields that we, and Postfix, have put on top."""
-    return message.octets[message.octets.index(b"From: ") :]
+    """Return what follows our signatures, and what Postfix and Dovecot have put on top."""
+    keys = message.section.keys
+    top = set(keys[: keys.index(b"from")])
+    assert top <= {b"dkim-signature", b"received", b"return-path", b"delivered-to"}
+    return message.octets[message.octets.index(b"\r\nFrom: ") + 2 :]
 
 
 def key_id(owner: Owner) -> str:
@@ -241,6 +247,67 @@ def test_a_large_message_leaves_no_file(provider: Provider, sender: str) -> None
     provider.hand_in(mail(sender, *CASES["5 MB"]), [CAROL, ERIN, DAVE], sender)
 
     assert [] == list((provider.stack.layout.state / "spill").iterdir())
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_25_megabytes_cost_a_worker_its_buffers(
+    provider: Provider, alice: Owner, carol: Owner, sender: str, is_encrypted: bool
+) -> None:
+    """At most 8 MB more than an idle one, also where the body is needed for several copies."""
+    command_lines = {
+        pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in provider.stack.pids("milter")
+    }
+    (worker,) = (pid for pid, line in command_lines.items() if b"--role\0submission\0" in line)
+    large = LINE * (25_000_000 // len(LINE))
+    message = mail(sender, large)
+    if is_encrypted:
+        message = pgp_mime(sender, alice, alice, carol, text=large[: len(large) * 3 // 4])
+    to = [CAROL, ERIN, DAVE, ALICE, BOB]
+    for _ in range(2):
+        provider.hand_in(mail(sender, LINE * 1000), to, sender, into=[ALICE, BOB])
+    idle = kilobytes(worker, "VmRSS")
+    # proc_pid_clear_refs(5): 5 sets the peak resident set size to the current value.
+    Path(f"/proc/{worker}/clear_refs").write_text("5")
+
+    got = provider.hand_in(message, to, sender, into=[ALICE, BOB])
+
+    peak = kilobytes(worker, "VmHWM") - idle
+    print("PEAK", peak)
+    assert peak <= 8 * 1024, f"{peak} kB"
+    assert set(to) == got.keys()
+    assert hygienic(message) == clear(only(got, DAVE))
+    assert hygienic(message) == only(got, ALICE).original(alice)
+
+
+def kilobytes(pid: int, name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def test_parameters_reach_every_message(provider: Provider, sender: str) -> None:
+    """RFC 3461, RFC 6152, RFC 6531: of the copy that re-entered, and of what Postfix held."""
+    before = len(provider.sink.messages)
+    with provider.stack.submission() as server:
+        server.login(sender, PASSWORD)
+        server.docmd(f"MAIL FROM:<{sender}> BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=e1")
+        server.docmd(f"RCPT TO:<{CAROL}> NOTIFY=SUCCESS ORCPT=rfc822;a@first.test")
+        server.docmd(f"RCPT TO:<{DAVE}> NOTIFY=NEVER ORCPT=rfc822;b@first.test")
+        assert 250 == server.data(mail(sender, "Grüße\r\n".encode()))[0]
+    provider.stack.wait_until_queue_is_empty()
+    mail_from = {"BODY=8BITMIME", "SMTPUTF8", "RET=HDRS", "ENVID=e1"}
+    said = {
+        taken.forward_paths[0]: (
+            mail_from & set(taken.commands[0].split()),
+            set(taken.commands[1].split()[2:]),
+        )
+        for taken in provider.sink.messages[before:]
+    }
+
+    assert said == {
+        CAROL: (mail_from, {"NOTIFY=SUCCESS", "ORCPT=rfc822;a@first.test"}),
+        DAVE: (mail_from, {"NOTIFY=NEVER", "ORCPT=rfc822;b@first.test"}),
+    }
 
 
 def test_everybody_gets_it_once_and_in_his_form(
@@ -354,6 +421,14 @@ def test_required(provider: Provider, alice: Owner, carol: Owner) -> None:
     assert text.endswith(f"no certificate is known for {DAVE}, {ZOE}")
 
 
+def test_a_refusal_names_what_the_sender_wrote(provider: Provider) -> None:
+    """Where an alias leads is not for him to know."""
+    who = "rex@required.test"
+    text = refusal(provider, mail(who), ["hotline@example.test", "Zoe@OUTSIDE.test"], who)[1]
+
+    assert text.endswith("is known for hotline@example.test, Zoe@OUTSIDE.test")
+
+
 def refusal(
     provider: Provider, message: bytes, to: list[str], sender: str, **how: object
 ) -> tuple[int, str]:
@@ -411,7 +486,7 @@ def test_behind_an_alias_the_policy_is_that_of_the_mailbox(provider: Provider) -
     """Another From is no way around it."""
     provider.decide("set", "seller@example.test", "outgoing=required")
     message = mail("sales@example.test")
-    login = ("seller@example.test", "every-owner's")
+    login = ("seller@example.test", PASSWORD)
 
     assert 550 == refusal(provider, message, [DAVE], "sales@example.test", login=login)[0]
 
@@ -419,13 +494,16 @@ def test_behind_an_alias_the_policy_is_that_of_the_mailbox(provider: Provider) -
 # What the sender's client has encrypted itself.
 
 
-def pgp_mime(sender: str, writer: Owner, *readers: Owner) -> bytes:
+def pgp_mime(
+    sender: str, writer: Owner, *readers: Owner, text: bytes = b"canary of the client\r\n"
+) -> bytes:
     """Return what a client sends (RFC 3156 §4), encrypted by gpg."""
     for reader in readers:
         writer.gpg("--import", stdin=reader.certificate)
     to = [part for reader in readers for part in ("--recipient", reader.fingerprint)]
-    text = b"Content-Type: text/plain\r\n\r\ncanary of the client\r\n"
-    armored = writer.gpg("--armor", "--encrypt", *to, stdin=text)
+    entity = b"Content-Type: text/plain\r\n\r\n" + text
+    options = ("--armor", "--compress-algo", "none", "--encrypt")
+    armored = writer.gpg(*options, *to, stdin=entity)
     body = (
         b"--b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n\r\n"
         b"--b\r\nContent-Type: application/octet-stream\r\n\r\n"
@@ -489,6 +567,7 @@ def test_a_senders_certificate_goes_with_his_mail(
     """Primary key, user ID of that address, subkey: nothing of her other addresses."""
     provider.decide("set", ALICE, "prefer_encrypt=mutual")
     got = provider.hand_in(mail(ALICE), [CAROL, DAVE], ALICE)
+    inside = carol.read(only(got, CAROL).octets)
     attributes = autocrypt(only(got, DAVE))
     keydata = base64.b64decode(attributes["keydata"])
     (tmp_path / "keydata").write_bytes(keydata)
@@ -498,9 +577,8 @@ def test_a_senders_certificate_goes_with_his_mail(
     assert (ALICE, "mutual") == (attributes["addr"], attributes["prefer-encrypt"])
     assert [alice.fingerprint.upper()] == [r[9] for r in rows if r[0] == "fpr"][:1]
     assert [f"Owner <{ALICE}>"] == [r[9] for r in rows if r[0] == "uid"]
-    assert f"Autocrypt: addr={ALICE}; prefer-encrypt=mutual;".encode() in b"".join(
-        carol.read(only(got, CAROL).octets).split(b"\r\n ")
-    ).replace(b";prefer", b"; prefer")
+    # Outside of what is encrypted, too, where Carol's server looks for it; and inside.
+    assert attributes == autocrypt(only(got, CAROL)) == autocrypt(Delivered(inside))
 
 
 def test_what_the_client_wrote_is_not_replaced(provider: Provider) -> None:

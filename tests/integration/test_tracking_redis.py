@@ -214,7 +214,7 @@ def test_a_redis_that_does_not_tell_is_asked_each_time(
 
     def complaints() -> int:
         assert (Layer.REDIS, Outcome.FOUND) == stack.look_up()
-        return len([record for record in caplog.records if "tracking" in record.message])
+        return len([record for record in caplog.records if record.message == "tracking_lost"])
 
     wait_until(lambda: complaints() > 0, "complained", 10)
     until = time.monotonic() + 1

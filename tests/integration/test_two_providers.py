@@ -27,14 +27,28 @@ from stack import Owner, Stack, wait_until
 from stack.submitting import CLIENT_HOST
 from two_providers import ALICE, ALPHA, BETA, BOB, CAROL, Provider, TwoProviders
 
-DORA = f"dora@{ALPHA}"
-"""Gets a client certificate and has nothing else."""
+DORA, FRANK = f"dora@{ALPHA}", f"frank@{ALPHA}"
+"""Submit mail, but have not enrolled a certificate."""
 
 DRAWN = (b"subject", b"mime-version", b"content-type")
 """What of a message with canaries is about its content."""
 
 KNOWN = "certificate in use (shown by autocrypt, level provider trust)"
 UNKNOWN = "certificate none"
+
+
+ODD = {
+    "dots": b"\r\n.\r\n..\r\n.x\r\nFrom here\r\n",
+    "blanks at the end": b"\r\nx  \r\n \t \r\n\r\n\r\n",
+    "no line end": b"\r\nno end",
+    "blank lines alone": b"\r\n\r\n\r\n",
+    "a bare CR and a NUL": b"\r\na\rb\r\na\0b\r\n",
+    "8-bit octets": "Comments: Grüße\r\n\r\nÜmlaut\r\n".encode(),
+    "folds": b"Cc:\r\nReferences: <a@b>\r\n\t<c@d>\r\n \r\nKeywords:\ta\r\n\t  b \r\n\r\nx\r\n",
+    "a header field of 40 KB": b"Keywords:" + b"\r\n word" * 6000 + b"\r\n\r\nx\r\n",
+    "two subjects": b"Subject: another\r\n\r\nx\r\n",
+}
+"""What follows Subject in a mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,10 +318,7 @@ def test_a_recipient_whose_certificate_is_not_known_changes_nothing_for_the_othe
 
 def test_policy_required(world: TwoProviders, third: Exchanged) -> None:
     """All of it encrypted, or nothing sent to anybody, and the sender hears because of whom."""
-    certificate = world.beta.directory / "never-seen.pem"
     world.alpha.letterlock("policy", "set", DORA, "outgoing=required")
-    world.alpha.letterlock("client-certificate", "issue", DORA, "--out", str(certificate))
-    world.client_certificates[DORA] = certificate
     carols, bobs = len(world.carol.messages), len(world.to_beta.messages)
     words = canary.Canaries()
 
@@ -350,19 +361,30 @@ def test_what_cannot_be_delivered_comes_back_encrypted(
 ) -> None:
     """The notification quotes the mail, so it is stored for its sender's eyes only."""
     words, nobody = canary.Canaries(), f"no-such-mailbox@{BETA}"
-    here = world.alpha.stack
-
-    def act() -> None:
-        certificate = world.client_certificates[ALICE]
-        here.submit(mail(words, ALICE, nobody), nobody, ALICE, certificate=certificate)
-        here.wait_until_queue_is_empty()
-
-    (stored,) = watch(here, [ALICE], act)[ALICE]
+    octets = mail(words, ALICE, nobody)
+    back = watch(world.alpha.stack, [ALICE], lambda: world.hand_in(ALICE, octets, nobody))
+    (stored,) = back[ALICE]
 
     assert stored.is_wrapped
     returned = world.owners[ALICE].read(stored.octets)
     assert b"multipart/report" in returned
     assert words.subject.encode() in returned
+
+
+@pytest.mark.parametrize("rest", ODD.values(), ids=ODD)
+@pytest.mark.parametrize(("sender", "is_encrypted"), [(FRANK, False), (ALICE, True)])
+def test_signatures_hold_whatever_is_written(
+    world: TwoProviders, third: Exchanged, rest: bytes, sender: str, is_encrypted: bool
+) -> None:
+    """In the clear and encrypted, over two Postfixes; and the reader gets back what came in."""
+    world.alpha.letterlock("policy", "set", FRANK, "outgoing=never")
+    octets = f"From: {sender}\r\nTo: {BOB}\r\nSubject: odd\r\n".encode() + rest
+    (stored,) = world.submit(sender, octets, BOB)
+    wire = world.to_beta.messages[-1]
+
+    assert is_encrypted is Delivered(wire).is_wrapped
+    assert ["dkim=pass", "dkim=pass"] == [v.split()[0] for v in verdicts(world, stored)[:2]]
+    assert wire == stored.original(world.owners[BOB])
 
 
 def forged(_: Exchanged) -> bytes:
@@ -419,11 +441,10 @@ def test_nobody_else_changes_what_bob_encrypts_to(
 def test_a_certificate_that_nothing_vouches_for_is_not_used(world: TwoProviders) -> None:
     """A first one neither: it is noted, and the answer to such mail leaves as it was written."""
     from_elsewhere(world, mail(canary.Canaries(), CAROL, BOB, autocrypt(CAROL)))
-    words, bob = canary.Canaries(), world.client_certificates[BOB]
-    world.beta.stack.submit(mail(words, BOB, CAROL), CAROL, BOB, certificate=bob)
+    words = canary.Canaries()
+    world.hand_in(BOB, mail(words, BOB, CAROL), CAROL)
 
     assert UNKNOWN in world.beta.letterlock("explain", CAROL)
-    world.beta.stack.wait_until_queue_is_empty()
     assert words.subject.encode() in world.carol.messages[-1].octets
 
 

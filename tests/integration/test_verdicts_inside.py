@@ -412,7 +412,10 @@ def test_a_body_on_which_nothing_depends_is_encrypted_as_it_comes(
 # Filters that ran before us.
 
 
-def test_a_filter_before_us_is_believed(tmp_path: Path, alice: Owner, dns: DnsPeer) -> None:
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_filter_before_us_is_believed(
+    tmp_path: Path, alice: Owner, dns: DnsPeer, enabled: bool
+) -> None:
     """opendkim, by configuration: its field is kept inside, and its work is not done again."""
     with ExitStack() as resources:
         filter_before = resources.enter_context(
@@ -420,20 +423,24 @@ def test_a_filter_before_us_is_believed(tmp_path: Path, alice: Owner, dns: DnsPe
         )
         stack = Stack(
             tmp_path / "filtered",
-            authentication={"nameserver": dns.address, "trusted": ["filter.test"]},
-            parameters={
-                "smtpd_milters": f"unix:{filter_before.socket} $letterlock_milter",
+            authentication={
+                "enabled": enabled,
+                "nameserver": dns.address,
+                "trusted": ["filter.test"],
             },
+            parameters={"smtpd_milters": f"unix:{filter_before.socket} $letterlock_milter"},
         )
         resources.enter_context(stack)
         stack.enrol(alice.address, alice.certificate)
         dns.asked.clear()
-        forged = b"Authentication-Results: filter.test; dkim=pass header.d=bank.test\r\n"
+        as_filter = b"Authentication-Results: filter.test; dkim=pass header.d=bank.test\r\n"
+        forged = as_filter + FORGED[0] + b"\r\n"
         copy = deliver_one(stack, forged + MAILS["signed"][0], alice.address)
         other = deliver_one(stack, broken(MAILS["signed"][0]), alice.address)
 
     found = payload(copy, alice).get_all("Authentication-Results", [])
     assert [] == [name for name, kind in dns.asked if "_domainkey" in name]
+    assert enabled or not dns.asked
     assert ["filter.test"] == [value.split(";")[0] for value in found]
     assert "dkim=pass" in found[0]
     assert "header.d=example.org" in found[0]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import Enum, auto
+from itertools import pairwise
 from typing import Self
 
 import dns.exception
@@ -51,6 +52,12 @@ class Way(Enum):
     OTHER_PORT = auto()
     OTHER_NAME = auto()
     """An answer to the question whose records are those of another name."""
+
+    ENDLESS_ALIAS = auto()
+    """The name is an alias of another one, and that of the first."""
+
+    ONE_MORE_ALIAS = auto()
+    """The name is an alias of another one, about which nothing is said; as it is with each."""
 
     NOISE_FIRST = auto()
     """All of the wrong ones with a forged record, then the right one."""
@@ -109,7 +116,7 @@ class DnsPeer:
 
     def _answer_udp(self, wire: bytes, peer: tuple[str, int]) -> None:
         query, way = self._asked(wire)
-        right = self._reply(query).to_wire(max_size=65_535)
+        right = self._reply(query).to_wire(max_size=65_535, want_shuffle=False)
         if way is Way.RIGHT and len(right) > _UDP_OCTETS_MAX:
             way = Way.TRUNCATED
         match way:
@@ -153,7 +160,7 @@ class DnsPeer:
                 if way is Way.SILENT_OVER_TCP:
                     connection.recv(1)
                     return
-                wire = self._reply(query).to_wire(max_size=65_535)
+                wire = self._reply(query).to_wire(max_size=65_535, want_shuffle=False)
                 connection.sendall(struct.pack("!H", len(wire)) + wire)
             except OSError:
                 return
@@ -191,6 +198,9 @@ class DnsPeer:
         owner = dns.name.from_text(name + ".")
         return dns.rrset.from_text_list(owner, self.ttl, "IN", kind, records)
 
+    def _aliases(self, *names: str) -> list[dns.rrset.RRset]:
+        return [self._rrset(one, "CNAME", [f"{other}."]) for one, other in pairwise(names)]
+
     def _lie(self, query: dns.message.Message, way: Way) -> bytes:
         if way is Way.GARBAGE:
             return b"\xff" * 40
@@ -213,6 +223,12 @@ class DnsPeer:
                 reply = dns.message.make_response(other)
             case Way.OTHER_NAME:
                 name = "other.invalid"
+            case Way.ENDLESS_ALIAS:
+                reply.answer += self._aliases(name, "other.invalid", name)
+                return reply.to_wire()
+            case Way.ONE_MORE_ALIAS:
+                reply.answer += self._aliases(name, f"more.{name}")
+                return reply.to_wire()
             case _:
                 pass
         reply.answer.append(self._rrset(name, kind, [self.forged[kind]]))

@@ -164,14 +164,15 @@ class Host:
                 with self.keyservice.gone():
                     yield
 
-    def workers(self) -> list[int]:
-        """Return the processes of the submission role that serve."""
-        return [pid for pid in self.stack.pids("milter") if _serves(pid)]
+    def workers(self, role: str = "submission") -> list[int]:
+        """Return the processes of a role that serve."""
+        return [pid for pid in self.stack.pids("milter") if _serves(pid, role)]
 
     def wait_for_workers(self) -> None:
         """Return when all of both roles are there."""
-        running = lambda: self.stack.counter("milter", "letterlock_workers")  # noqa: E731
-        wait_until(lambda: running() == 1 + self._workers, "workers", 30)
+        wanted = (1, self._workers)
+        running = lambda: (len(self.workers("inbound")), len(self.workers()))  # noqa: E731
+        wait_until(lambda: running() == wanted, "workers", 30)
 
     def received(self, address: str, canaries: Canaries) -> Counter[int]:
         """Return the numbers of the messages that reached this mailbox, and how many of each."""
@@ -243,11 +244,11 @@ class Host:
         milter_settings.change(self.stack, "postfix", reentry=f"127.0.0.1:{self.reentry.port}")
 
 
-def _serves(pid: int) -> bool:
+def _serves(pid: int, role: str) -> bool:
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
         # One that is still starting has a single thread, and serves nobody yet.
-        return b"--role\0submission" in command and len(os.listdir(f"/proc/{pid}/task")) > 3
+        return f"--role\0{role}".encode() in command and len(os.listdir(f"/proc/{pid}/task")) > 3
     except OSError:
         return False
 

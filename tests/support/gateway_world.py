@@ -5,11 +5,13 @@ from contextlib import contextmanager
 import openpgp_subkeys
 from keyservice.client import Answer, EncryptionSubkey, Mailbox, MailboxPolicy, Outcome
 from letterlock.aliases import FinalRecipient
+from letterlock.authentication import Authenticator
 from letterlock.ciphertext import Spill
+from letterlock.config import AuthenticationSection
 from letterlock.envelope import Envelope, ForwardPath
 from letterlock.errors import ReentryFailed
 from letterlock.gateway import Effects, Gateway
-from letterlock.inbound import Inbound
+from letterlock.inbound import Inbound, Vouching
 from letterlock.message import HeaderField, HeaderSection
 from letterlock.smtp_client import SMTPClient
 from letterlock.transaction import Transaction
@@ -60,7 +62,9 @@ class World:
 
     def made(self, effects: Effects, spill: Spill) -> Gateway:
         """Return the role to test."""
-        return Inbound(effects, "mx.example.test", bytes(32), spill)
+        settings = AuthenticationSection(enabled=False)
+        vouching = Vouching(Authenticator("mx.example.test", settings, None, effects.clock))
+        return Inbound(effects, "mx.example.test", bytes(32), spill, vouching)
 
     def resolve(self, forward_path):
         finals = self.aliases.get(forward_path, [Mailbox.parse(forward_path)])

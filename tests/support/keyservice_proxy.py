@@ -9,34 +9,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-Way = Callable[[bytes], bytes | None]
-"""What is said instead of a reply (as HTTP has it); None: nothing, and nobody hangs up."""
+Ask = Callable[[], bytes]
+"""Asks the key service; returns its reply, as HTTP has it."""
+
+Way = Callable[[Ask], bytes | None]
+"""What is said in its place; None: nothing, and nobody hangs up."""
 
 
-def silence(_: bytes) -> None:
+def silence(_: Ask) -> None:
     """Say nothing, as a process does that hangs."""
 
 
-def nothing(_: bytes) -> bytes:
+def nothing(_: Ask) -> bytes:
     """Hang up."""
     return b""
 
 
-def half(reply: bytes) -> bytes:
+def half(ask: Ask) -> bytes:
     """Hang up too early."""
+    reply = ask()
     return reply[: len(reply) // 2]
 
 
 def status(code: int) -> Way:
     """Say that it went wrong."""
-    return lambda reply: b"HTTP/1.1 %d Wrong" % code + reply[reply.index(b"\r\n") :]
+    return lambda _: b"HTTP/1.1 %d Wrong\r\nContent-Length: 2\r\n\r\n{}" % code
 
 
 def body(change: Callable[[bytes], bytes]) -> Way:
     """Say something else."""
 
-    def way(reply: bytes) -> bytes:
-        changed = change(reply.partition(b"\r\n\r\n")[2])
+    def way(ask: Ask) -> bytes:
+        changed = change(ask().partition(b"\r\n\r\n")[2])
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(changed) + changed
 
     return way
@@ -85,10 +89,9 @@ class KeyServiceProxy:
     def _reply(self, request: bytes) -> bytes | None:
         target = request.split(b" ", 2)[1].decode()
         self.asked.append(target)
-        reply = self._pass_on(request)
         ways = (way for start, way in self._ways.items() if target.startswith(start))
-        way = next(ways, None)
-        return reply if way is None else way(reply)
+        way = next(ways, _honestly)
+        return way(lambda: self._pass_on(request))
 
     def _pass_on(self, request: bytes) -> bytes:
         reply = b""
@@ -99,6 +102,10 @@ class KeyServiceProxy:
             while octets := service.recv(65_536):
                 reply += octets
         return reply
+
+
+def _honestly(ask: Ask) -> bytes:
+    return ask()
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):

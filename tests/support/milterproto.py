@@ -112,6 +112,9 @@ class MilterClient:
         self.identity: dict[bytes, bytes] = {}
         """Macros that come with each MAIL: who has been authenticated."""
 
+        self.sender = "<sender@outside.test>"
+        """Where MAIL is not told otherwise."""
+
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.socket.connect(address)
@@ -169,10 +172,10 @@ class MilterClient:
         self.send(b"C", strings(name) + struct.pack(">cH", b"4", 40_000) + strings(address))
         return self._due(NR_CONNECT)
 
-    def mail(self, sender: str = "<sender@outside.test>", *parameters: str) -> Reply | None:
+    def mail(self, sender: str = "", *parameters: str) -> Reply | None:
         """MAIL; None where no reply is due."""
         self.macros(b"M", {b"i": b"4F00"} | self.identity)
-        self.send(b"M", strings(sender, *parameters))
+        self.send(b"M", strings(sender or self.sender, *parameters))
         return self._due(NR_MAIL)
 
     def rcpt(self, recipient: str, *parameters: str) -> Reply:
@@ -248,7 +251,7 @@ class MilterClient:
         recipients: Iterable[str],
         fields: Iterable[tuple[bytes, bytes]],
         body: bytes,
-        sender: str = "<sender@outside.test>",
+        sender: str = "",
     ) -> Ended:
         """A whole transaction. Where all recipients are refused, it ends there."""
         self.mail(sender)

@@ -1,5 +1,6 @@
 """The fake key service as the submission role asks it: about senders and about peers."""
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -29,9 +30,11 @@ class SubmissionKeyService(FakeKeyService):
             return msgspec.json.encode(Sender(mailbox=key, is_ours=is_ours, issuers=issuers))
         if what == "peers":
             return msgspec.json.encode(self._peer(key))
-        if not is_ours:
-            return msgspec.json.encode(Answer(key, Outcome.OUTSIDE))
-        return self.say(key)
+        if is_ours:
+            return self.say(key)
+        now = int(time.time())
+        outside = Answer(key, Outcome.OUTSIDE, issued_at=now, expires_at=now + 60)
+        return msgspec.json.encode(outside)
 
     def _peer(self, key: str) -> PeerAnswer:
         owner = self.owners.get(key)

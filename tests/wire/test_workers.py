@@ -6,18 +6,16 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from fake_keyservice import MemoryOwner
+from milter_load import under_load
 from milter_process import MilterProcess
-from milterproto import Closed, MilterClient
+from milterproto import MilterClient
 from stack import wait_until
 
 ALICE = "<alice@example.test>"
@@ -41,50 +39,6 @@ def worker_of(milter: MilterProcess, client: MilterClient) -> int:
     return int(str(milter.events("accepted")[-1]["pid"]))
 
 
-@dataclass
-class Load:
-    """What became of the mail of some MTAs that never stop."""
-
-    accepted: int = 0
-    failures: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def under_load(milter: MilterProcess, mtas: int = 4) -> Iterator[Load]:
-    """Several MTAs, each with one session after another, three messages in each."""
-    load = Load()
-    is_over = threading.Event()
-
-    def send() -> None:
-        while not is_over.is_set():
-            try:
-                with milter.client() as client:
-                    for _ in range(3):
-                        code = deliver(client)
-                        if code != 250:
-                            load.failures.append(f"code {code}")
-                        load.accepted += 1
-            except (OSError, Closed, AssertionError) as error:
-                load.failures.append(repr(error))
-                return
-
-    threads = [threading.Thread(target=send) for _ in range(mtas)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield load
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
-
-
-def wait_for_mail(load: Load, more: int = 30) -> None:
-    """Let the load go on for a while."""
-    goal = load.accepted + more
-    wait_until(lambda: load.accepted >= goal or bool(load.failures), "load", 60)
-
-
 def test_workers_share_the_socket(alice: MemoryOwner) -> None:
     """Sessions that are open together are spread over all workers."""
     with MilterProcess(alice, workers=3) as milter, ExitStack() as sessions:
@@ -99,13 +53,13 @@ def test_reload_under_load_refuses_no_mail(alice: MemoryOwner) -> None:
     """SIGHUP, three times: all workers are new, and no session noticed."""
     with MilterProcess(alice, workers=2) as milter:
         seen = set(milter.workers)
-        with under_load(milter) as load:
+        with under_load(milter.client, deliver) as load:
             for number in range(1, 4):
-                wait_for_mail(load)
+                load.wait_for_more()
                 milter.signal(signal.SIGHUP)
                 wait_until(lambda n=number: len(milter.events("reloaded")) == n, "reload")
                 seen |= set(milter.workers)
-            wait_for_mail(load)
+            load.wait_for_more()
             wait_until(lambda: len(milter.workers) == 2, "old workers gone")
 
         assert [] == load.failures
@@ -116,12 +70,12 @@ def test_reload_under_load_refuses_no_mail(alice: MemoryOwner) -> None:
 def test_signals_that_come_together_are_all_obeyed(alice: MemoryOwner) -> None:
     """A reload is in work when the next signal comes; nobody dies of it."""
     with MilterProcess(alice) as milter:
-        with under_load(milter, mtas=2) as load:
+        with under_load(milter.client, deliver, mtas=2) as load:
             for _ in range(5):
                 milter.signal(signal.SIGHUP)
                 time.sleep(0.1)
             wait_until(lambda: len(milter.events("reloaded")) >= 2, "reloads")
-            wait_for_mail(load)
+            load.wait_for_more()
         assert [] == load.failures
         milter.signal(signal.SIGHUP)
         milter.signal(signal.SIGTERM)
@@ -154,12 +108,12 @@ def test_reload_of_a_broken_configuration_changes_nothing(alice: MemoryOwner) ->
 def test_restart_under_load_refuses_no_mail(alice: MemoryOwner) -> None:
     """With the service manager's socket: connections wait while nobody is there."""
     with MilterProcess(alice, workers=2, activated=True) as milter:
-        with under_load(milter) as load:
+        with under_load(milter.client, deliver) as load:
             for number in range(2, 4):
-                wait_for_mail(load)
+                load.wait_for_more()
                 milter.signal(signal.SIGUSR1)
                 wait_until(lambda n=number: len(milter.events("serving")) == n, "restart", 60)
-            wait_for_mail(load)
+            load.wait_for_more()
 
         assert [] == load.failures
         assert 2 == len(milter.events("stopped"))
@@ -218,10 +172,15 @@ def test_a_session_that_never_ends_does_not_keep_the_daemon(alice: MemoryOwner) 
 def test_a_killed_worker_is_replaced_and_others_live_on(alice: MemoryOwner) -> None:
     """Only its own sessions end; the next connection is served at once."""
     with MilterProcess(alice, workers=2) as milter, ExitStack() as sessions:
-        clients = [sessions.enter_context(milter.client()) for _ in range(30)]
-        served = {client: worker_of(milter, client) for client in clients}
-        victim, other = milter.workers
-        assert {victim, other} == set(served.values())
+        served: dict[MilterClient, int] = {}
+
+        def is_each_at_work() -> bool:
+            client = sessions.enter_context(milter.client())
+            served[client] = worker_of(milter, client)
+            return set(served.values()) == set(milter.workers)
+
+        wait_until(is_each_at_work, "sessions with both")
+        victim, _ = milter.workers
         os.kill(victim, signal.SIGKILL)
 
         for client, worker in served.items():

@@ -4,6 +4,7 @@ import stat
 from pathlib import Path
 
 from keyservice.client_ca.errors import CALocked
+from keyservice.service_manager import credential
 
 OCTETS_MIN = 32
 """It must be random: PKCS#8's encryption as it is written here hardly slows guessing down."""
@@ -20,8 +21,9 @@ def read(path: str) -> bytes:
     if not path:
         raise CALocked(f"{_KEY} is not configured")
     try:
-        mode = Path(path).stat().st_mode
-        passphrase = Path(path).read_bytes().rstrip(b"\r\n")
+        file = credential(Path(path))
+        mode = file.stat().st_mode
+        passphrase = file.read_bytes().rstrip(b"\r\n")
     except OSError as error:
         raise CALocked(f"{_KEY}: {path}: {error.strerror}") from None
     if mode & (stat.S_IROTH | stat.S_IWOTH):

@@ -1,19 +1,15 @@
 """Client certificates as the daemon runs them: the authorities, and the listener for Postfix."""
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from keyservice.client_ca.authorities import Authorities
 from keyservice.client_ca.certificates import ClientCertificates
 from keyservice.client_ca.maps import FingerprintMaps
-from keyservice.config import Config, SocketmapSection, host_and_port
+from keyservice.config import Config
 from keyservice.database import Database
-from keyservice.listeners import listen_tcp, listen_unix
+from keyservice.listeners import listeners
 from keyservice.socketmap import SocketmapListener, Status
-
-_SECTION = "socketmap."
 
 
 @contextmanager
@@ -27,18 +23,6 @@ def client_certificates(
     issued = ClientCertificates(database, authorities, config.domains, config.client_ca.months)
     maps = FingerprintMaps(database, config.domains)
     with ExitStack() as stack:
-        if sockets := _listeners(config.socketmap, stack):
+        if sockets := listeners("socketmap", config.socketmap, stack):
             stack.enter_context(SocketmapListener(maps.by_name, sockets, observe))
         yield issued, authorities
-
-
-def _listeners(section: SocketmapSection, stack: ExitStack) -> list[socket.socket]:
-    sockets = []
-    if section.socket:
-        path = Path(section.socket)
-        sockets.append(listen_unix(path, section.socket_group, _SECTION))
-        stack.callback(path.unlink, missing_ok=True)
-    if section.tcp:
-        host, port = host_and_port(section.tcp, f"{_SECTION}tcp")
-        sockets.append(listen_tcp(host, port, _SECTION))
-    return sockets

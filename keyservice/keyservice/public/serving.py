@@ -4,7 +4,6 @@ Nothing is shared with the internal side but the file of the database and Redis:
 wait for each other, never the milter for them.
 """
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -12,17 +11,15 @@ from pathlib import Path
 import redis
 from prometheus_client import CollectorRegistry
 
-from keyservice.config import Config, PublicSection, host_and_port
+from keyservice.config import Config
 from keyservice.database import Database
-from keyservice.listeners import listen_tcp, listen_unix
+from keyservice.listeners import listeners
 from keyservice.public.limits import Limits
 from keyservice.public.listener import PublicListener, public_application
 from keyservice.public.results import published_counter
 from keyservice.published import Published
 from keyservice.vetting import Vetter
 from keyservice.vetting_child import PUBLISHES
-
-_SECTION = "public."
 
 
 @contextmanager
@@ -38,7 +35,7 @@ def published(
         return
     shown = [name for name, domain in config.domains.items() if domain.published]
     with ExitStack() as stack:
-        sockets = _listeners(config.public, stack)
+        sockets = listeners("public", config.public, stack)
         database = stack.enter_context(closing(Database(Path(config.database))))
         vetter = stack.enter_context(closing(Vetter(PUBLISHES)))
         application = public_application(
@@ -49,15 +46,3 @@ def published(
         )
         stack.enter_context(PublicListener(application, sockets))
         yield
-
-
-def _listeners(section: PublicSection, stack: ExitStack) -> list[socket.socket]:
-    sockets = []
-    if section.socket:
-        path = Path(section.socket)
-        sockets.append(listen_unix(path, section.socket_group, _SECTION))
-        stack.callback(path.unlink, missing_ok=True)
-    if section.tcp:
-        host, port = host_and_port(section.tcp, f"{_SECTION}tcp")
-        sockets.append(listen_tcp(host, port, _SECTION))
-    return sockets

@@ -9,7 +9,7 @@ from letterlock.authentication.forged import forged_fields
 from letterlock.authentication.trusted import read_trusted, spam_verdict, verified
 from letterlock.config import AuthenticationSection
 from letterlock.dkim.body_hash import BodyHasher
-from letterlock.dns import Deadline, Questions
+from letterlock.dns_questions import Deadline, Questions
 from letterlock.message import HeaderField, HeaderSection
 from letterlock.smtp_client import SMTPClient
 
@@ -70,10 +70,10 @@ class Authenticator:
         self,
         authserv_id: str,
         section: AuthenticationSection,
-        questions: Questions,
+        questions: Questions | None,
         clock: Callable[[], float],
     ) -> None:
-        """`clock` is in seconds since 1970."""
+        """`questions`: None where nothing is checked here. `clock`: seconds since 1970."""
         self._authserv_id = authserv_id
         self._section = section
         self._questions = questions
@@ -84,7 +84,7 @@ class Authenticator:
         now = self._clock()
         trusted = read_trusted(section, self._section.trusted, now)
         checks = Checks()
-        if self._section.enabled:
+        if self._questions is not None:
             subject = Subject(client, reverse_path, section)
             deadline = Deadline.after(self._section.deadline_seconds)
             checks = Checks.of(subject, self._questions, deadline, now, trusted.methods)

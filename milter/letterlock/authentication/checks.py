@@ -17,7 +17,7 @@ from letterlock.dkim.faults import Result
 from letterlock.dkim.signature import Signature
 from letterlock.dkim.signed_header import SignedHeader
 from letterlock.dkim.verification import Checked, check_header
-from letterlock.dns import Deadline, Questions
+from letterlock.dns_questions import Deadline, Questions
 from letterlock.message import HeaderField, HeaderSection
 from letterlock.smtp_client import SMTPClient
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import idna
 import spf
 
-from letterlock.dns import Deadline, DnsUnavailable, Questions
+from letterlock.dns_questions import Deadline, DnsUnavailable, Questions
 from letterlock.smtp_client import SMTPClient
 
 _VOID_LOOKUPS_MAX = 2
@@ -70,7 +70,7 @@ def check_spf(
             result = ask.result(local_part, name, helo)
             checked.append(SpfChecked(Identity.MAIL_FROM, result, name, local_part))
     # RFC 7208 §2.3; for the null reverse-path it is the only one (§2.4).
-    if "." in helo:
+    if helo:
         checked.append(SpfChecked(Identity.HELO, ask.result("", helo, helo), helo))
     return tuple(checked)
 
@@ -163,7 +163,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _domain(text: str) -> str:
-    """Return the name with A-labels (RFC 7208 §4.3); nothing if it is none, or an address."""
+    """Return the name with A-labels; nothing if it is none of several labels (RFC 7208 §4.3)."""
     text = text.removesuffix(".").lower()
     try:
         name = text if text.isascii() else idna.encode(text).decode()
@@ -176,6 +176,7 @@ def _is_name(text: str) -> bool:
     labels = text.split(".")
     return (
         len(text) <= 253
+        and len(labels) > 1
         and not labels[-1].isdecimal()
         and all(
             0 < len(label) <= 63 and label.replace("-", "").replace("_", "").isalnum()

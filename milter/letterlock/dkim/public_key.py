@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from letterlock.dkim.faults import Fault, Unacceptable
 from letterlock.dkim.tags import items, octets, tag_list
-from letterlock.dns import DnsUnavailable
+from letterlock.dns_questions import DnsUnavailable
 
 KeyRecords = Callable[[str], tuple[bytes, ...]]
 """Returns the TXT records of a name; raises DnsUnavailable."""

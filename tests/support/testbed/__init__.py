@@ -4,8 +4,10 @@ A host is a systemd-nspawn container over a tree that mmdebstrap makes of Debian
 an address, a name and ssh, and no way out: neither a mail nor a question leaves this machine.
 """
 
+from testbed.controller import Controller, Run
 from testbed.host import Host
+from testbed.mail_host import PASSWORD, MailHost
 from testbed.network import Network
 from testbed.tree import tree
 
-__all__ = ["Host", "Network", "tree"]
+__all__ = ["PASSWORD", "Controller", "Host", "MailHost", "Network", "Run", "tree"]

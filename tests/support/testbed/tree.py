@@ -29,8 +29,8 @@ _MAIL = "postfix dovecot-lmtpd dovecot-imapd openssl".split()
 """What the operator runs already."""
 
 _AWAITED = (
-    "redis-server redis-tools python3-venv libmilter1.0.1 unbound cryptsetup-bin prometheus "
-    "prometheus-alertmanager prometheus-node-exporter postgresql"
+    "redis-server redis-sentinel python3-venv libmilter1.0.1 unbound dns-root-data cryptsetup-bin "
+    "prometheus prometheus-alertmanager prometheus-node-exporter postgresql stunnel4"
 ).split()
 """What the roles install, and what their hosts talk to."""
 

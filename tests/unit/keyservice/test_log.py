@@ -13,7 +13,7 @@ def test_an_exceptions_text_is_not_logged() -> None:
         int("CANARY")
     except ValueError:
         exc_info = sys.exc_info()
-    record = logging.LogRecord("x", logging.ERROR, "f", 1, "failed", None, exc_info)
+    record = logging.LogRecord("keyservice.x", logging.ERROR, "f", 1, "failed", None, exc_info)
     record.mailbox = "a\nb"
 
     line = JSONFormatter().format(record)

@@ -232,6 +232,17 @@ def test_required_refuses_the_whole_mail_and_names_the_mailboxes(world):
     assert [] == world.sent
 
 
+def test_a_refusal_names_what_the_sender_wrote(world):
+    """Not where an alias leads."""
+    world.policy = SenderPolicy(outgoing=Outgoing.REQUIRED)
+    world.aliases["hotline@example.test"] = [CAROL, DAVE]
+
+    with pytest.raises(Refused) as refused:
+        world.submit("hotline@example.test", "carol@outside.test")
+
+    assert refused.value.reply.text.endswith("for hotline@example.test")
+
+
 @pytest.mark.parametrize(
     ("outgoing", "outcome", "expected"),
     [

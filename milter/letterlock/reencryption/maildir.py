@@ -1,0 +1,243 @@
+"""Maildir and Maildir++: one file for each message, under a name that says its flags.
+
+What replaces a message gets a name of its own, because its size is in it, and is linked
+beside the original before that is unlinked. Dovecot's lock keeps Dovecot away meanwhile; other
+programs may rename (flags) or unlink the original at any moment, which is met in `Folder`.
+"""
+
+import fcntl
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from letterlock.reencryption import derived
+from letterlock.reencryption.journal import Journal
+from letterlock.reencryption.maildir_folder import Folder, Names, Pair
+from letterlock.reencryption.maildir_name import MaildirName
+from letterlock.reencryption.store import Done, Reference, Stored, StoreFailed
+
+JOURNAL = "letterlock-re-encrypt.journal"
+STAGED = "letterlock-re-encrypt."
+"""How names in `tmp` begin."""
+
+BATCH = 64
+_BATCH_SECONDS = 5.0
+_SYNCS = 8
+_PARTS = ("cur", "new", "tmp")
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What is replaced at once. Names are octets: they may be anything."""
+
+    folder: bytes
+    pairs: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MaildirMessage(Stored):
+    """A message as its file was when it was read."""
+
+    status: os.stat_result
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """What replaces a message: complete, in `tmp`."""
+
+    message: MaildirMessage
+    path: Path
+    name: MaildirName
+
+
+class Maildir:
+    """A `Store`. One process at a time."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises StoreFailed if this is no Maildir that can be worked on."""
+        if not (root / "cur").is_dir():
+            raise StoreFailed(f"{root} is no Maildir: there is no `cur` in it")
+        self._root = root
+        self._journal = Journal(root / JOURNAL, Batch)
+        self._current = Folder(root)
+        self._staged: list[_Staged] = []
+        self._staged_since = 0.0
+        self._numbers = count()
+        self._is_dovecots = derived.is_dovecots(self._paths())
+        self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreFailed(f"{root}: another run is at work") from None
+
+    def recover(self) -> int:
+        """See `Store`."""
+        try:
+            batch = self._journal.unfinished()
+        except ValueError as error:
+            raise StoreFailed(str(error)) from None
+        finished = 0
+        if batch is not None:
+            folder = self._folder(os.fsdecode(batch.folder))
+            with folder.locked():
+                names = folder.names()
+                pairs = [Pair(os.fsdecode(old), os.fsdecode(new)) for old, new in batch.pairs]
+                linked = [pair for pair in pairs if pair.new in names]
+                finished = len(folder.finish(linked, names))
+            derived.forget(folder.path)
+            self._journal.settle()
+        for path in self._paths():
+            for leftover in path.glob(f"tmp/{STAGED}*"):
+                leftover.unlink(missing_ok=True)
+        return finished
+
+    def folders(self) -> Sequence[str]:
+        """See `Store`; `.` is the inbox."""
+        return [str(path.relative_to(self._root)) for path in self._paths()]
+
+    def references(self, folder: str) -> Sequence[Reference]:
+        """See `Store`."""
+        return [Reference(folder, base) for base in sorted(self._folder(folder).names())]
+
+    def read(self, reference: Reference) -> MaildirMessage | None:
+        """See `Store`."""
+        file = self._folder(reference.folder).open(reference.name)
+        if file is None:
+            return None
+        with file:
+            status = os.fstat(file.fileno())
+            return MaildirMessage(reference, file.read(), status.st_mtime, status)
+
+    def replace(self, message: MaildirMessage, octets: bytes) -> Done:
+        """See `Store`."""
+        done = Done()
+        if self._staged and self._staged[0].message.reference.folder != message.reference.folder:
+            done = self.settle()
+        if not self._staged:
+            self._staged_since = time.monotonic()
+        self._staged.append(self._stage(message, octets))
+        is_old = time.monotonic() - self._staged_since > _BATCH_SECONDS
+        if len(self._staged) >= BATCH or is_old:
+            done = done.plus(self.settle())
+        return done
+
+    def settle(self) -> Done:
+        """See `Store`."""
+        staged, self._staged = self._staged, []
+        if not staged:
+            return Done()
+        folder = self._folder(staged[0].message.reference.folder)
+        try:
+            # Side by side: the file system then writes its journal once for several.
+            with ThreadPoolExecutor(_SYNCS) as pool:
+                deque(pool.map(_sync, (each.path for each in staged)), maxlen=0)
+            with folder.locked():
+                done = self._replace(folder, staged)
+        except OSError as error:
+            raise StoreFailed(f"{folder.path}: {error.strerror}") from None
+        finally:
+            for each in staged:
+                each.path.unlink(missing_ok=True)
+        # It describes what is not there any more.
+        derived.forget(folder.path)
+        return done
+
+    def finish(self) -> Iterator[str]:
+        """See `Store`."""
+        for path in self._paths():
+            derived.forget(path)
+        for index in derived.search_indexes(self._root):
+            yield f"{index} holds words of the mail: remove it"
+        if not self._is_dovecots:
+            yield (
+                f"{self._root} has no files of Dovecot's. If Dovecot serves it all the same, its"
+                " indexes are elsewhere, and in them header fields in plaintext: remove each"
+                " dovecot.index.cache"
+            )
+
+    def close(self) -> None:
+        """See `Store`."""
+        for each in self._staged:
+            each.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def _replace(self, folder: Folder, staged: Sequence[_Staged]) -> Done:
+        names = dict(folder.names())
+        sources: dict[Pair, Path] = {}
+        for each in staged:
+            old = each.message.reference.name
+            if folder.is_unchanged(names.get(old), each.message.status):
+                sources[Pair(old, _free(each.name, names).base)] = each.path
+        if sources:
+            self._journal.begin(_batch(folder.path.relative_to(self._root), sources))
+        for pair, source in sources.items():
+            with suppress(FileNotFoundError):
+                names[pair.new] = folder.link(source, pair, names)
+        done = folder.finish([pair for pair in sources if pair.new in names], names)
+        self._journal.settle()
+        where = str(folder.path.relative_to(self._root))
+        replaced = tuple(Reference(where, pair.new) for pair in done)
+        return Done(replaced, gone=len(staged) - len(done))
+
+    def _stage(self, message: MaildirMessage, octets: bytes) -> _Staged:
+        folder = self._folder(message.reference.folder)
+        path = folder.path / "tmp" / f"{STAGED}{os.getpid()}.{next(self._numbers)}"
+        try:
+            _write(path, octets, message.status)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise StoreFailed(f"{path}: {error.strerror}") from None
+        return _Staged(message, path, MaildirName.parse(message.reference.name).sized(octets))
+
+    def _folder(self, name: str) -> Folder:
+        path = self._root / name
+        if self._current.path != path:
+            self._current = Folder(path)
+        return self._current
+
+    def _paths(self) -> list[Path]:
+        """Return the directories of all folders, however they are nested; no links."""
+        found = []
+        for path, directories, _ in os.walk(self._root):
+            if "cur" in directories:
+                found.append(Path(path))
+            directories[:] = sorted(name for name in directories if name not in _PARTS)
+        return found
+
+
+def _write(path: Path, octets: bytes, status: os.stat_result) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:
+        with suppress(PermissionError):
+            os.fchown(descriptor, -1, status.st_gid)
+        os.fchmod(descriptor, status.st_mode & 0o777)
+        file.write(octets)
+        file.flush()
+        # The INTERNALDATE (RFC 9051 §2.3.3) is the file's time.
+        os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _free(name: MaildirName, names: Names) -> MaildirName:
+    # A backup may have brought back a message that was replaced before.
+    return name.distinct(secrets.token_hex(8)) if name.base in names else name
+
+
+def _batch(folder: Path, pairs: Sequence[Pair] | dict[Pair, Path]) -> Batch:
+    encoded = tuple((os.fsencode(old), os.fsencode(new)) for old, new in pairs)
+    return Batch(os.fsencode(folder), encoded)
