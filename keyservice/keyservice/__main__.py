@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
@@ -12,23 +13,31 @@ import click
 import redis
 import uvicorn
 from prometheus_client import CollectorRegistry, start_http_server
+from sqlalchemy.exc import SQLAlchemyError
 
 from keyservice import listeners, log, succession
 from keyservice.answers import Answers
 from keyservice.cache import AnswerCache, connect
 from keyservice.client_ca.serving import client_certificates
-from keyservice.config import Config, host_and_port, load, read_secret
+from keyservice.config import Config, host_and_port, load, read_database, read_secret
 from keyservice.daemon import Daemon
 from keyservice.database import Database
 from keyservice.discovery import Discovery
 from keyservice.enrolment import Enrolments
-from keyservice.errors import ConfigError
+from keyservice.errors import ConfigError, DatabaseUnavailable
+from keyservice.failures import is_outage
 from keyservice.intake import Intake
 from keyservice.judge import Judge
 from keyservice.mail_door import MailDoor
-from keyservice.metrics import CertificatesExpiring, CertificateStates, Metrics
+from keyservice.metrics import (
+    CertificatesExpiring,
+    CertificateStates,
+    ClientAuthoritiesExpiring,
+    ClientCertificatesExpiring,
+    Metrics,
+)
 from keyservice.notices import Notices
-from keyservice.overview import Overview
+from keyservice.overview import WARNINGS, Overview
 from keyservice.peers import Peers
 from keyservice.public.serving import published
 from keyservice.replacement import DAY
@@ -66,6 +75,9 @@ def main(path: Path, check: bool) -> None:
     except ConfigError as error:
         logging.getLogger(__name__).error("not_started", extra={"detail": str(error)})  # noqa: TRY400 (our own text)
         sys.exit(os.EX_CONFIG)
+    except DatabaseUnavailable as error:
+        logging.getLogger(__name__).error("not_started", extra={"detail": str(error)})  # noqa: TRY400 (our own text)
+        sys.exit(os.EX_TEMPFAIL)
     if begins_anew:
         succession.succeed()
 
@@ -82,7 +94,7 @@ def _serve(config: Config, secret: bytes) -> bool:
         sockets = listeners.listeners("keyservice", config, stack)
         registry = CollectorRegistry()
         metrics = Metrics(registry)
-        database = stack.enter_context(closing(Database(Path(config.database))))
+        database = stack.enter_context(closing(Database(read_database(config))))
         vetter = stack.enter_context(closing(Vetter()))
         discovery = Discovery(config.discovery, metrics)
         cache = _cache(config, secret, metrics)
@@ -93,7 +105,7 @@ def _serve(config: Config, secret: bytes) -> bool:
         registry.register(CertificateStates(overview.states))
         registry.register(CertificatesExpiring(overview.expiring))
         _serve_metrics(config, registry)
-        stack.enter_context(Revetting(enrolments))
+        stack.enter_context(Revetting(enrolments, database))
         stack.enter_context(_notices(config, database, metrics))
         stack.enter_context(published(config, _redis(config), secret, registry))
         strangers = stack.enter_context(closing(Vetter()))
@@ -103,6 +115,8 @@ def _serve(config: Config, secret: bytes) -> bool:
         issued, client_cas = stack.enter_context(
             client_certificates(config, database, metrics.observe_socketmap)
         )
+        registry.register(ClientCertificatesExpiring(lambda: issued.expiring(WARNINGS)))
+        registry.register(ClientAuthoritiesExpiring(lambda: client_cas.expiring(WARNINGS)))
         parts = Parts(
             answers,
             enrolments,
@@ -116,7 +130,7 @@ def _serve(config: Config, secret: bytes) -> bool:
             client_certificates=issued,
             client_cas=client_cas,
         )
-        daemon = _daemon(parts)
+        daemon = _daemon(parts, database)
         signal.signal(signal.SIGHUP, daemon.reload)
         daemon.run(sockets=sockets)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -172,7 +186,7 @@ def _serve_metrics(config: Config, registry: CollectorRegistry) -> None:
         raise ConfigError(f"metrics: {config.metrics}: {error.strerror}") from None
 
 
-def _daemon(parts: Parts) -> Daemon:
+def _daemon(parts: Parts, database: Database) -> Daemon:
     return Daemon(
         uvicorn.Config(
             application(parts),
@@ -183,8 +197,20 @@ def _daemon(parts: Parts) -> Daemon:
             limit_concurrency=_CONNECTIONS_MAX,
             timeout_graceful_shutdown=5,
         ),
-        parts.overview.require_readable,
+        _well(parts.overview, database),
     )
+
+
+def _well(overview: Overview, database: Database) -> Callable[[], None]:
+    def require_well() -> None:
+        try:
+            overview.require_readable()
+        except SQLAlchemyError as error:
+            # A new start would not bring a server back, and end what is under way.
+            if not (database.is_shared and is_outage(error)):
+                raise
+
+    return require_well
 
 
 if __name__ == "__main__":

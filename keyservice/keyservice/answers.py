@@ -1,7 +1,10 @@
 """Answers about mailboxes: from the database, which is the truth, with copies left in Redis."""
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
 
 from keyservice import policy, store
 from keyservice.cache import AnswerCache
@@ -17,6 +20,8 @@ from keyservice.replacement import Rules
 from keyservice.rulebook import Rulebook
 from keyservice.settling import Settled, settle
 from keyservice.wire import Answer
+
+log = logging.getLogger(__name__)
 
 
 class Answers:
@@ -50,7 +55,7 @@ class Answers:
             self._cache.put(mailbox, answer)
             # Something changed between our reading and our writing: perhaps this mailbox,
             # and then the copy just written is older than the removal that should end it.
-            if changes != self._changes:
+            if changes != self._changes or self._has_changed_elsewhere(mailbox, answer):
                 self._cache.forget(mailbox)
         return answer
 
@@ -78,15 +83,18 @@ class Answers:
         """Decide anew about `mailbox`, since time has passed or somebody showed something."""
         with self._database.writing() as connection:
             settled = settle(connection, mailbox, self.rules(mailbox), self._clock())
-        self.count(settled)
+        self.count(mailbox, settled.conflicts)
         if settled.has_changed:
             self.changed(mailbox)
         return settled
 
-    def count(self, settled: Settled) -> None:
-        """Count the conflicts that were not known before."""
-        for conflict in settled.conflicts:
+    def count(self, mailbox: Mailbox, conflicts: Iterable[str]) -> None:
+        """Count conflicts that were not known before."""
+        for conflict in conflicts:
             self._metrics.conflicts.labels(conflict).inc()
+            # Of others' mailboxes no line: it would tell who writes to whom.
+            if self.rules(mailbox).is_ours:
+                log.info("certificate_conflict", extra={"mailbox": mailbox.key, "reason": conflict})
 
     def require_ours(self, mailbox: Mailbox) -> DomainSection:
         """Return what is configured for the domain of `mailbox`, or raise OutsideDomain."""
@@ -107,6 +115,13 @@ class Answers:
             return Standing(policy.parse(domain.settings).mailbox)
         (settings, _), _ = policy.resolve(domain.settings, stored.settings)
         return Standing(settings, stored.had_certificate, stored.certificate, stored.waits_until)
+
+    def _has_changed_elsewhere(self, mailbox: Mailbox, answer: Answer) -> bool:
+        """Whether another service has decided otherwise since, and made Redis forget too early."""
+        if not self._database.is_shared:
+            return False
+        times = {"issued_at": answer.issued_at, "expires_at": answer.expires_at}
+        return msgspec.structs.replace(self.decide(mailbox), **times) != answer
 
     def _find(self, mailbox: Mailbox) -> store.StoredMailbox | None:
         with self._database.reading() as connection:

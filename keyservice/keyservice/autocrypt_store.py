@@ -5,7 +5,6 @@ Each public function runs in the transaction of the connection it is given.
 
 import msgspec
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert
 
 from keyservice import ledger, packets, schema, store
 from keyservice.autocrypt import Header, PreferEncrypt
@@ -13,6 +12,7 @@ from keyservice.autocrypt_peer import Peer, recommend, updated
 from keyservice.certificate import RejectedCertificate, alive_subkeys
 from keyservice.mailbox import Mailbox
 from keyservice.peer_wire import AutocryptView
+from keyservice.upsert import upsert
 
 
 def read(connection: Connection, mailbox: Mailbox) -> Peer | None:
@@ -36,11 +36,8 @@ def heard(
         return  # a row that says no more than that there was mail recommends what none does
     peer = updated(old, effective_date, header)
     columns = msgspec.structs.asdict(peer) | {"prefer_encrypt": peer.prefer_encrypt.value}
-    connection.execute(
-        insert(schema.autocrypt_peer)
-        .values(mailbox_id=ledger.mailbox_id_of(connection, mailbox), **columns)
-        .on_conflict_do_update(index_elements=["mailbox_id"], set_=columns)
-    )
+    key = {"mailbox_id": ledger.mailbox_id_of(connection, mailbox)}
+    upsert(connection, schema.autocrypt_peer, key, columns)
 
 
 def view(connection: Connection, mailbox: Mailbox, now: float) -> AutocryptView | None:

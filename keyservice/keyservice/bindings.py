@@ -7,13 +7,13 @@ judges: see `settling`.
 from collections.abc import Mapping
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from keyservice import schema
 from keyservice.ledger import find_id, mailbox_id_of, note
 from keyservice.levels import Level, Source
 from keyservice.mailbox import Mailbox
 from keyservice.schema import BindingState, EventKind
+from keyservice.upsert import upsert
 
 
 def bind(
@@ -152,11 +152,8 @@ def _put(
         "possession_proved_at": None,
         **registered,
     }
-    connection.execute(
-        insert(schema.binding)
-        .values(mailbox_id=mailbox_id, fingerprint=fingerprint, **columns)
-        .on_conflict_do_update(index_elements=["mailbox_id", "fingerprint"], set_=columns)
-    )
+    key = {"mailbox_id": mailbox_id, "fingerprint": fingerprint}
+    upsert(connection, schema.binding, key, columns)
 
 
 def _set_state(

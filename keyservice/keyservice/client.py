@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from keyservice.autocrypt import PreferEncrypt
-from keyservice.cache import AnswerCache, connect
+from keyservice.cache import AnswerCache, CacheResult, connect
 from keyservice.circuit import Circuit
 from keyservice.client_certificate_wire import (
     ClientCA,
@@ -89,6 +89,7 @@ __all__ = [
     "ArrivedEncrypted",
     "AutocryptView",
     "BoundCertificate",
+    "CacheResult",
     "ClientCA",
     "ClientCAs",
     "ClientCertificate",
@@ -198,6 +199,7 @@ class KeyServiceClient:
         config: ClientConfig,
         clock: Callable[[], float] = time.time,
         observe: Observer = lambda _layer, _outcome, _seconds: None,
+        observe_cache: Callable[[CacheResult], None] = lambda _: None,
     ) -> None:
         """Connect to nothing yet. Raises ValueError if `config` makes no sense."""
         if config.redis_url and not config.secret:
@@ -209,7 +211,7 @@ class KeyServiceClient:
         self._tracking: Tracking | None = None
         self._cache: AnswerCache | None = None
         if config.redis_url:
-            self._use_redis(config)
+            self._use_redis(config, observe_cache)
         self._circuit = Circuit(_SERVICE_COOLDOWN)
         self._stale = StaleAnswers(config.stale_for, _STALE_ENTRIES_MAX)
 
@@ -220,13 +222,15 @@ class KeyServiceClient:
         self._observe(layer, answer.outcome, time.monotonic() - started)
         return answer
 
-    def _use_redis(self, config: ClientConfig) -> None:
+    def _use_redis(self, config: ClientConfig, observe: Callable[[CacheResult], None]) -> None:
         held = HeldAnswers() if config.hold else None
         if held is not None:
             self._tracking = Tracking(config.redis_url, held)
             # The thread knows of what is held, but not of us, who may go.
             weakref.finalize(self, self._tracking.stop)
-        self._cache = AnswerCache(connect(config.redis_url), config.secret, self._clock, held=held)
+        self._cache = AnswerCache(
+            connect(config.redis_url), config.secret, self._clock, observe, held
+        )
 
     def _recall(self, mailbox: Mailbox, moment: float) -> tuple[Layer, Answer] | None:
         if self._tracking is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from keyservice import policy, service_manager
+from keyservice import policy, postgresql, service_manager
 from keyservice.autocrypt import PreferEncrypt
 from keyservice.errors import BadSetting, ConfigError
 from keyservice.levels import METHODS, Level, Source
@@ -130,6 +130,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tcp: str = ""
     metrics: str = "127.0.0.1:9465"
     database: str = "/var/lib/letterlock-keyservice/keyservice.sqlite"
+    database_password_file: str = ""
     redis: RedisSection = RedisSection()
     public: PublicSection = PublicSection()
     notices: NoticesSection = NoticesSection()
@@ -153,17 +154,22 @@ def load(path: Path) -> Config:
 
 def read_secret(config: Config) -> bytes:
     """Return the secret that signs what rests in Redis, without its final line end."""
-    path = service_manager.credential(Path(config.redis.secret_file))
-    try:
-        mode = path.stat().st_mode
-        secret = path.read_bytes().rstrip(b"\r\n")
-    except OSError as error:
-        raise ConfigError(f"redis.secret_file: {path}: {error.strerror}") from None
-    if mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise ConfigError(f"redis.secret_file: {path}: everybody may read or write it")
+    path, secret = _read(config.redis.secret_file, "redis.secret_file")
     if len(secret) < SECRET_OCTETS_MIN:
         raise ConfigError(f"redis.secret_file: {path}: shorter than {SECRET_OCTETS_MIN} octets")
     return secret
+
+
+def read_database(config: Config) -> Path | postgresql.Server:
+    """Return where the database is, with the password if there is one to be read."""
+    if not postgresql.is_postgresql(config.database):
+        return Path(config.database)
+    password = b""
+    if config.database_password_file:
+        path, password = _read(config.database_password_file, "database_password_file")
+        if not password.isascii() or not password:
+            raise ConfigError(f"database_password_file: {path}: no password")
+    return postgresql.server(config.database, password.decode())
 
 
 def host_and_port(text: str, key: str) -> tuple[str, int]:
@@ -178,7 +184,22 @@ def host_and_port(text: str, key: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _read(file: str, key: str) -> tuple[Path, bytes]:
+    """Return where a secret was found, and the secret without its final line end."""
+    path = service_manager.credential(Path(file))
+    try:
+        mode = path.stat().st_mode
+        secret = path.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise ConfigError(f"{key}: {path}: {error.strerror}") from None
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise ConfigError(f"{key}: {path}: everybody may read or write it")
+    return path, secret
+
+
 def _require_sound(config: Config) -> None:
+    if not config.database.startswith(("/", *postgresql.SCHEMES)):
+        raise ConfigError("database: expected an absolute path, or postgresql://")
     if not config.socket.startswith("/"):
         raise ConfigError("socket: expected an absolute path")
     if config.tcp:

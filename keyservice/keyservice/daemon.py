@@ -31,6 +31,7 @@ class Daemon(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on `sockets`."""
         await super().startup(sockets)
+        log.info("serving")
         service_manager.tell("READY=1", "STATUS=serves")
         if (interval := service_manager.watchdog_seconds()) is not None:
             self._watching = asyncio.create_task(self._watch(interval))
@@ -46,6 +47,7 @@ class Daemon(uvicorn.Server):
         # uvicorn would close a connection whose request is still on its way.
         await asyncio.sleep(_SETTLE_SECONDS)
         await super().shutdown(sockets)
+        log.info("stopped")
 
     def reload(self, *_signal: object) -> None:
         """End in order to begin anew, unless that would fail. A signal handler."""

@@ -95,7 +95,7 @@ class Enrolments:
                 if decision.outcome is Outcome.UPDATE:
                     ledger.note(connection, mailbox, EventKind.UPDATED, now, decision.fingerprint)
                 affected = store.bound_mailboxes(connection, certificate.fingerprint)
-        self._answers.count(settled)
+        self._answers.count(mailbox, settled.conflicts)
         return self._enrolment(mailbox, certificate, settled, affected)
 
     def _enrolment(

@@ -5,6 +5,8 @@ from keyservice.certificate import RejectedCertificate
 __all__ = [
     "BadSetting",
     "ConfigError",
+    "DatabaseBusy",
+    "DatabaseUnavailable",
     "KeyServiceError",
     "LocalMailbox",
     "NotEnrolled",
@@ -19,11 +21,22 @@ class ConfigError(Exception):
     """The configuration is unusable; the text names the key. Exit status 78 (sysexits.h)."""
 
 
+class DatabaseUnavailable(Exception):
+    """The database cannot be reached; a later start may succeed. Exit status 75 (sysexits.h)."""
+
+
 class KeyServiceError(Exception):
     """Never raised itself. `error` and `status` are what the peer gets."""
 
     error = "internal"
     status = 500
+
+
+class DatabaseBusy(KeyServiceError):
+    """The database has more to write than it can; trying again helps."""
+
+    error = "busy"
+    status = 503
 
 
 class OutsideDomain(KeyServiceError):

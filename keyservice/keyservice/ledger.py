@@ -6,8 +6,7 @@ enrolment is one transaction, whatever it consists of. Nothing here judges: see 
 
 import json
 
-from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, delete, func, insert, select
 
 from keyservice import schema
 from keyservice.certificate import Refusal
@@ -17,6 +16,7 @@ from keyservice.levels import Level, Source
 from keyservice.mailbox import Mailbox
 from keyservice.replacement import Decision
 from keyservice.schema import EventKind
+from keyservice.upsert import upsert
 
 REPEATED_AFTER = 6 * 3_600
 """Seconds. A small part of `evidence.SIGHTING_LASTS`: no gap can come from it."""
@@ -130,11 +130,8 @@ def set_setting(
 ) -> None:
     """Let `mailbox` have a policy setting of its own."""
     stored = {"value": json.dumps(value), "set_at": now}
-    connection.execute(
-        insert(schema.mailbox_policy)
-        .values(mailbox_id=mailbox_id_of(connection, mailbox), name=name, **stored)
-        .on_conflict_do_update(index_elements=["mailbox_id", "name"], set_=stored)
-    )
+    key = {"mailbox_id": mailbox_id_of(connection, mailbox), "name": name}
+    upsert(connection, schema.mailbox_policy, key, stored)
 
 
 def unset_setting(connection: Connection, mailbox: Mailbox, name: str) -> None:
@@ -153,7 +150,10 @@ def find_id(connection: Connection, mailbox: Mailbox) -> int | None:
 
 def mailbox_id_of(connection: Connection, mailbox: Mailbox) -> int:
     """Return the row of `mailbox`, making it if need be."""
-    connection.execute(insert(schema.mailbox).values(address=mailbox.key).on_conflict_do_nothing())
+    if (found := find_id(connection, mailbox)) is not None:
+        return found
+    # Nobody else can have done so since: there is one writer.
+    connection.execute(insert(schema.mailbox).values(address=mailbox.key))
     mailbox_id = find_id(connection, mailbox)
     if mailbox_id is None:
         raise RuntimeError("a mailbox that was just inserted is gone")

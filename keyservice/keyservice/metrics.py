@@ -1,11 +1,17 @@
-"""Every metric of this daemon. Labels are closed sets; no address or domain is ever one."""
+"""Every metric of this daemon. Labels are closed sets; no address or domain is ever one.
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+The help texts are the table of docs/metrics.md (docs/write-metrics).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import version
 from itertools import product
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
 
 from keyservice.cache import CacheResult
 from keyservice.certificate import RefusalReason
@@ -26,57 +32,52 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register them."""
-        self.lookups = Counter(
-            "keyservice_lookups", "Answers given", ["outcome"], registry=registry
+        self._registry = registry
+        build = Info("keyservice_build", "1: the release that runs.", registry=registry)
+        build.info({"version": version("letterlock")})
+        self.lookups = self._counter(
+            "lookups", "Answers given; those that Redis gave do not come here.", "outcome"
         )
         self.lookup_seconds = Histogram(
             "keyservice_lookup_seconds",
-            "Time to find an answer in the database",
+            "Time to find an answer in the database.",
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
             registry=registry,
         )
-        self.vettings = Counter(
-            "keyservice_vettings", "Certificates vetted", ["result", "reason"], registry=registry
+        self.vettings = self._counter(
+            "vettings", "Certificates vetted, at enrolment and daily.", "result", "reason"
         )
-        self.cache = Counter("keyservice_cache", "Accesses to Redis", ["result"], registry=registry)
-        self.secret_key_material = Counter(
-            "keyservice_secret_key_material",
-            "Files refused because they held a secret key",
-            registry=registry,
+        self.cache = self._counter("cache", "Answers written to Redis, or removed.", "result")
+        self.notices = self._counter(
+            "notices", "Mails to owners about their certificates, by attempt.", "result"
         )
-        self.notices = Counter(
-            "keyservice_notices", "Mails to owners", ["result"], registry=registry
+        self.discoveries = self._counter(
+            "discoveries", "Methods asked about mailboxes of others.", "method", "result"
         )
-        self.discoveries = Counter(
-            "keyservice_discoveries", "Methods asked", ["method", "result"], registry=registry
+        self.fetches = self._counter(
+            "fetches_failed", "HTTPS requests that were forbidden or had no usable reply.", "reason"
         )
-        self.fetches = Counter(
-            "keyservice_fetches_failed", "Requests without a reply", ["reason"], registry=registry
+        self.proofs = self._counter(
+            "resolver_proofs", "Attempts to prove that the resolver validates DNSSEC.", "result"
         )
-        self.proofs = Counter(
-            "keyservice_resolver_proofs",
-            "Attempts to prove that the resolver validates",
-            ["result"],
-            registry=registry,
+        self.conflicts = self._counter(
+            "conflicts", "Certificates seen beside the one in use, and not used.", "reason"
         )
-        self.conflicts = Counter(
-            "keyservice_conflicts",
-            "Certificates that were seen beside the one in use, and not used",
-            ["reason"],
-            registry=registry,
+        self.reports = self._counter(
+            "reports",
+            "Messages reported by milters: noted, or why they count for nothing.",
+            "result",
         )
-        self.reports = Counter(
-            "keyservice_reports", "Messages reported by milters", ["result"], registry=registry
+        self.submissions = self._counter(
+            "submissions",
+            "Autocrypt fields that owners' mail programs wrote, by what became of them.",
+            "result",
         )
-        self.socketmap = Counter(
-            "keyservice_socketmap_lookups", "Lookups by Postfix", ["result"], registry=registry
+        self.socketmap = self._counter(
+            "socketmap_lookups", "Lookups by Postfix about client certificates.", "result"
         )
-        _from_zero(self.socketmap, (status.value.lower() for status in Status))
-        self.submissions = Counter(
-            "keyservice_submissions",
-            "Certificates that owners' mail programs sent along, by what became of them",
-            ["result"],
-            registry=registry,
+        self.secret_key_material = self._counter(
+            "secret_key_material", "Files refused because they held a secret key."
         )
         by_result = (
             (self.notices, NoticeResult),
@@ -89,6 +90,8 @@ class Metrics:
         for counter, results in by_result:
             for result in results:
                 counter.labels(result.value)
+        for status in Status:
+            self.socketmap.labels(status.value.lower())
         for conflict in CONFLICTS:
             self.conflicts.labels(conflict)
         for method, became in product(METHODS, InquiryResult):
@@ -99,6 +102,9 @@ class Metrics:
         self.vettings.labels("usable", "")
         for reason in RefusalReason:
             self.vettings.labels("refused", reason.value)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"keyservice_{name}", text, labels, registry=self._registry)
 
     def observe_notice(self, result: NoticeResult) -> None:
         """Count one attempt to tell an owner something."""
@@ -113,44 +119,54 @@ class Metrics:
         self.cache.labels(result.value).inc()
 
 
-def _from_zero(counter: Counter, labels: Iterable[str]) -> None:
-    for label in labels:
-        counter.labels(label)
+class _Asked(Collector):
+    """Numbers that are the database's, because it is asked when Prometheus asks."""
 
+    name: str
+    text: str
+    label: str
 
-class CertificatesExpiring(Collector):
-    """Counts certificates that end soon, when asked."""
-
-    def __init__(self, count: Callable[[], Mapping[int, int]]) -> None:
-        """Ask `count` for the number that ends within each number of days."""
+    def __init__(self, count: Callable[[], Mapping[str, int] | Mapping[int, int]]) -> None:
+        """`count` returns the number for each value of the label."""
         self._count = count
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauge."""
-        gauge = GaugeMetricFamily(
-            "keyservice_certificates_expiring",
-            "Mailboxes whose certificate in use ends within so many days",
-            labels=["within"],
-        )
-        for days, number in self._count().items():
-            gauge.add_metric([str(days)], number)
+        gauge = GaugeMetricFamily(self.name, self.text, labels=[self.label])
+        # Without a database there are no such numbers; the others are worth having all the same.
+        with suppress(SQLAlchemyError):
+            for value, number in self._count().items():
+                gauge.add_metric([str(value)], number)
         yield gauge
 
 
-class CertificateStates(Collector):
-    """Counts certificates when asked, so that the numbers are the database's."""
+class CertificateStates(_Asked):
+    """Mailboxes by state; see `Overview.states`."""
 
-    def __init__(self, count: Callable[[], Mapping[str, int]]) -> None:
-        """Ask `count` for the number per state."""
-        self._count = count
+    name = "keyservice_certificates"
+    text = "Mailboxes by the state of their certificate."
+    label = "state"
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield the gauge."""
-        gauge = GaugeMetricFamily(
-            "keyservice_certificates",
-            "Mailboxes by the state of their certificate",
-            labels=["state"],
-        )
-        for state, number in self._count().items():
-            gauge.add_metric([state], number)
-        yield gauge
+
+class CertificatesExpiring(_Asked):
+    """Certificates that end soon; see `Overview.expiring`."""
+
+    name = "keyservice_certificates_expiring"
+    text = "Mailboxes whose certificate in use ends within so many days."
+    label = "within"
+
+
+class ClientCertificatesExpiring(_Asked):
+    """See `ClientCertificates.expiring`."""
+
+    name = "keyservice_client_certificates_expiring"
+    text = "Keys of clients whose last certificate ends within so many days."
+    label = "within"
+
+
+class ClientAuthoritiesExpiring(_Asked):
+    """See `Authorities.expiring`."""
+
+    name = "keyservice_client_authorities_expiring"
+    text = "Authorities for clients that are in use and end within so many days."
+    label = "within"

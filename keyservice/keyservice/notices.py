@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from keyservice import notice_store
-from keyservice.database import Database
+from keyservice.database import Database, Task
 from keyservice.mail_door import Deferred, DoorClosed, MailDoor, Refused
 from keyservice.notice import NoticeResult, compose
 from keyservice.notice_store import Claimed
@@ -156,12 +156,18 @@ class Notices:
             notice_store.settle(connection, claimed.id, result, try_at)
         self._observe(result)
 
+    def _do(self) -> float:
+        with self._database.alone(Task.NOTICES) as is_ours:
+            if not is_ours:
+                return _PAUSE
+            self.collect()
+            return self.send_due()
+
     def _run(self) -> None:
         pause = 0.0
         while not self._stopping.wait(pause):
             try:
-                self.collect()
-                pause = self.send_due()
+                pause = self._do()
             except Exception:  # the thread must outlive a full disk
                 log.exception("notices_failed")
                 pause = _OUTAGE_MIN

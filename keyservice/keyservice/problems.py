@@ -10,7 +10,7 @@ from litestar.types import ExceptionHandlersMap
 
 from keyservice.certificate import RejectedCertificate
 from keyservice.errors import KeyServiceError
-from keyservice.failures import in_words
+from keyservice.failures import in_words, is_outage
 from keyservice.mailbox import InvalidMailbox
 from keyservice.operator_wire import Problem
 
@@ -50,6 +50,8 @@ def _on_exception(_: Request[Any, Any, Any], error: Exception) -> Response[Probl
     # Its text is not ours and may hold what must not be seen; see `log.JSONFormatter`.
     log.error("failed", exc_info=error)
     words = in_words(error)
+    if is_outage(error):
+        return _problem(503, "database_unavailable", words or "the database cannot be used")
     return _problem(500, "internal", words or "the key service failed; its log says where")
 
 

@@ -25,6 +25,9 @@ from keyservice.mailbox import Mailbox
 from keyservice.operator_wire import BoundCertificate, Event, Inquired, Sighting, Subkey
 from keyservice.schema import BindingState
 
+STATES = ("in_use", "expired", "refused", "withdrawn")
+"""Of a mailbox that has or had a certificate. Also the metric label."""
+
 _EVENTS_MAX = 100
 _decoder = msgspec.json.Decoder(Certificate)
 
@@ -148,8 +151,7 @@ def states(connection: Connection, now: int) -> dict[str, int]:
         .where(m.c.first_certificate_at.is_not(None))
         .group_by(state)
     )
-    empty = dict.fromkeys(("in_use", "expired", "refused", "withdrawn"), 0)
-    return empty | {row[0]: row[1] for row in counted}
+    return dict.fromkeys(STATES, 0) | {row[0]: row[1] for row in counted}
 
 
 def expiring(connection: Connection, period: Period) -> int:

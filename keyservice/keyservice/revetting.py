@@ -4,6 +4,7 @@ import logging
 import threading
 from typing import Self
 
+from keyservice.database import Database, Task
 from keyservice.enrolment import Enrolments
 
 _BATCH = 50
@@ -19,9 +20,10 @@ log = logging.getLogger(__name__)
 class Revetting:
     """A thread, for as long as the `with` block lasts."""
 
-    def __init__(self, enrolments: Enrolments) -> None:
-        """Have `enrolments` do the work."""
+    def __init__(self, enrolments: Enrolments, database: Database) -> None:
+        """Have `enrolments` do the work, where no other service does it."""
         self._enrolments = enrolments
+        self._database = database
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="revetting", daemon=True)
 
@@ -39,9 +41,16 @@ class Revetting:
         pause = 0.0
         while not self._stopping.wait(pause):
             try:
-                vetted = self._enrolments.vet_again(_BATCH)
-                self._enrolments.apply_due_holds(_BATCH)
+                vetted = self._do()
             except Exception:  # the thread must outlive a full disk
                 log.exception("revetting_failed")
                 vetted = 0
             pause = _BREATH if vetted == _BATCH else _PAUSE
+
+    def _do(self) -> int:
+        with self._database.alone(Task.REVETTING) as is_ours:
+            if not is_ours:
+                return 0
+            vetted = self._enrolments.vet_again(_BATCH)
+            self._enrolments.apply_due_holds(_BATCH)
+        return vetted

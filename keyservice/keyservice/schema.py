@@ -76,6 +76,9 @@ def _inserted(context: DefaultExecutionContext, column: str) -> str:
     return values[column]
 
 
+Seconds = Integer().with_variant(BigInteger(), "postgresql")
+"""SQLite's INTEGER lasts; PostgreSQL's ends in 2038."""
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -92,9 +95,9 @@ mailbox = Table(
     # `Mailbox.key`; unique, and thereby the index of every lookup.
     Column("address", String(320), nullable=False),
     # Of ours only. Once set, it stays: such a mailbox never gets plaintext again.
-    Column("first_certificate_at", Integer),
+    Column("first_certificate_at", Seconds),
     # From when on others are asked again which certificate it has.
-    Column("ask_again_at", Integer),
+    Column("ask_again_at", Seconds),
     # What the last OpenPGP field named: chooses among equals, never adds one.
     Column("hint", String(64)),
     # HASH@DOMAIN, by which a Web Key Directory is asked; follows from the address.
@@ -111,9 +114,9 @@ certificate = Table(
     Column("facts", LargeBinary, nullable=False),
     Column("refusal", String(32)),
     # The end of what can be encrypted to: the last subkey's, if earlier than the primary's.
-    Column("not_after", Integer, index=True),
-    Column("vetted_at", Integer, nullable=False),
-    Column("vet_at", Integer, nullable=False, index=True),
+    Column("not_after", Seconds, index=True),
+    Column("vetted_at", Seconds, nullable=False),
+    Column("vet_at", Seconds, nullable=False, index=True),
     # Of version 4 only; follows from the fingerprint.
     Column("key_id", String(16), default=_key_id, index=True),
 )
@@ -127,7 +130,7 @@ evidence = Table(
     Column("source", String(32), nullable=False),
     Column("level", Integer, nullable=False),
     Column("authenticated", Boolean, nullable=False),
-    Column("seen_at", Integer, nullable=False),
+    Column("seen_at", Seconds, nullable=False),
     Column("detail", Text),
     # The certificate in use then, if it had certified this one for the mailbox.
     Column("certified_by", String(64)),
@@ -140,7 +143,7 @@ inquiry = Table(
     Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False, index=True),
     Column("source", String(32), nullable=False),
     Column("result", String(16), nullable=False),
-    Column("at", Integer, nullable=False),
+    Column("at", Seconds, nullable=False),
     Column("detail", Text, nullable=False),
     # Why what was found is not used, if vetting refused it.
     Column("refused", Text),
@@ -152,16 +155,16 @@ binding = Table(
     Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False),
     Column("fingerprint", ForeignKey("certificate.fingerprint"), nullable=False, index=True),
     Column("state", String(16), nullable=False),
-    Column("since", Integer, nullable=False),
+    Column("since", Seconds, nullable=False),
     # What it was registered with; both are defaults of what was enrolled before levels were kept.
     Column("level", Integer, nullable=False, default=Level.KNOWN_KEY.value),
     Column("source", String(32), nullable=False, default=Source.OPERATOR.value),
-    Column("until", Integer, index=True),
+    Column("until", Seconds, index=True),
     # When it was last replaced or withdrawn; stays when it comes back.
-    Column("retired_at", Integer),
+    Column("retired_at", Seconds),
     # LEAP's "successfully used" is both of these.
-    Column("encrypted_to_at", Integer),
-    Column("possession_proved_at", Integer),
+    Column("encrypted_to_at", Seconds),
+    Column("possession_proved_at", Seconds),
     PrimaryKeyConstraint("mailbox_id", "fingerprint"),
     # At most one certificate is in use for a mailbox.
     Index(
@@ -178,11 +181,11 @@ autocrypt_peer = Table(
     "autocrypt_peer",
     metadata,
     Column("mailbox_id", ForeignKey("mailbox.id"), primary_key=True),
-    Column("last_seen", Integer),
-    Column("autocrypt_timestamp", Integer),
+    Column("last_seen", Seconds),
+    Column("autocrypt_timestamp", Seconds),
     Column("public_key", LargeBinary),
     Column("prefer_encrypt", String(16), nullable=False),
-    Column("gossip_timestamp", Integer),
+    Column("gossip_timestamp", Seconds),
     Column("gossip_key", LargeBinary),
 )
 
@@ -192,7 +195,7 @@ event = Table(
     Column("id", Integer, primary_key=True),
     Column("mailbox_id", ForeignKey("mailbox.id"), nullable=False, index=True),
     Column("kind", String(16), nullable=False),
-    Column("at", Integer, nullable=False, index=True),
+    Column("at", Seconds, nullable=False, index=True),
     Column("fingerprint", String(64)),
     Column("reason", String(32)),
     Column("detail", Text),
@@ -205,7 +208,7 @@ mailbox_policy = Table(
     Column("name", String(32), nullable=False),
     # JSON, so that a new kind of setting needs no migration.
     Column("value", Text, nullable=False),
-    Column("set_at", Integer, nullable=False),
+    Column("set_at", Seconds, nullable=False),
     PrimaryKeyConstraint("mailbox_id", "name"),
 )
 
@@ -217,11 +220,11 @@ notice = Table(
     # About an event, or else about a certificate that ends within so many days.
     Column("event_id", ForeignKey("event.id")),
     Column("fingerprint", ForeignKey("certificate.fingerprint")),
-    Column("not_after", Integer),
+    Column("not_after", Seconds),
     Column("days", Integer),
-    Column("made_at", Integer, nullable=False),
+    Column("made_at", Seconds, nullable=False),
     # When it is tried next; null: never again, `result` says why.
-    Column("try_at", Integer, index=True),
+    Column("try_at", Seconds, index=True),
     Column("attempts", Integer, nullable=False),
     Column("result", String(16)),
     # Each is sent once. Nulls differ from each other, in SQLite and in PostgreSQL.

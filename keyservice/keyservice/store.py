@@ -8,13 +8,13 @@ import json
 
 import msgspec
 from sqlalchemy import Connection, Row, ScalarSelect, Table, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from keyservice import schema
 from keyservice.certificate import Certificate, usable_until
 from keyservice.errors import KeyServiceError
 from keyservice.mailbox import Mailbox
 from keyservice.schema import BindingState
+from keyservice.upsert import upsert
 
 _facts_encoder = msgspec.json.Encoder()
 _facts_decoder = msgspec.json.Decoder(Certificate)
@@ -114,11 +114,7 @@ def save_certificate(
         "vetted_at": now,
         "vet_at": vet_at,
     }
-    connection.execute(
-        insert(schema.certificate)
-        .values(fingerprint=found.fingerprint, **columns)
-        .on_conflict_do_update(index_elements=["fingerprint"], set_=columns)
-    )
+    upsert(connection, schema.certificate, {"fingerprint": found.fingerprint}, columns)
 
 
 def put_off(connection: Connection, fingerprint: str, vet_at: int) -> None:

@@ -157,7 +157,7 @@ class Submissions:
             decision = mail_program.effect(settled.resolution, shown)
             if decision.outcome is Outcome.UPDATE and is_new:
                 ledger.note(connection, mailbox, EventKind.UPDATED, now, shown.fingerprint)
-        self._answers.count(settled)
+        self._answers.count(mailbox, settled.conflicts)
         if settled.has_changed:
             self._answers.changed(mailbox)
         match decision.outcome:
@@ -177,7 +177,7 @@ class Submissions:
             now = int(self._clock())
             is_news = ledger.conflicted(connection, mailbox, decision, now, since)
         if is_news:
-            self._metrics.conflicts.labels(conflict(decision)).inc()
+            self._answers.count(mailbox, [conflict(decision)])
 
 
 def _taken(

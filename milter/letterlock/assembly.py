@@ -11,6 +11,7 @@ import redis
 from prometheus_client import Counter, Histogram
 
 from keyservice.client import (
+    CacheResult,
     ClientConfig,
     KeyServiceClient,
     Layer,
@@ -85,7 +86,7 @@ def _effects(config: Config, secret: bytes, tables: Resolver) -> Effects:
     )
     return Effects(
         resolve=tables.resolve,
-        lookup=KeyServiceClient(client, observe=_observe).lookup,
+        lookup=KeyServiceClient(client, observe=_observe, observe_cache=_observe_cache).lookup,
         reentry=ReentryPort(*host_and_port(config.postfix.reentry, "postfix.reentry")),
         markers=RedisStore(connect(config.redis.url)),
         clock=time,
@@ -115,6 +116,10 @@ def _submitting(config: Config, tables: Resolver, behind: Behind) -> Submitting:
         keys=KeyDirectory(section.dkim_directory),
         signature_days=section.signature_days,
     )
+
+
+def _observe_cache(result: CacheResult) -> None:
+    metrics.CACHE_BY_RESULT[result].inc()
 
 
 def _observe_report(result: ReportResult) -> None:

@@ -85,7 +85,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     socket_group: str = "postfix"
     socket_mode: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o660
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
-    drain_seconds: Positive = 30.0
+    drain_seconds: Positive = 20.0
     metrics: str = "127.0.0.1:9464"
     authserv_id: str = ""
     postfix: PostfixSection = PostfixSection()
@@ -145,6 +145,8 @@ def _require_sound(config: Config) -> None:
     _require_address(config.socket, "socket")
     if config.submission.is_on:
         _require_address(config.submission.socket, "submission.socket")
+        if config.submission.socket == config.socket:
+            raise ConfigError("submission.socket: must be another than socket")
     if config.authentication.nameserver:
         host_and_port(config.authentication.nameserver, "authentication.nameserver")
 

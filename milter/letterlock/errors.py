@@ -60,6 +60,12 @@ class RecipientsLost(TemporaryError):
     reason = "recipients_lost"
 
 
+class PlaintextForbidden(TemporaryError):
+    """A message would have left in the clear for a mailbox that must not get plaintext."""
+
+    reason = "plaintext_forbidden"
+
+
 class SenderUnknown(TemporaryError):
     """The key service could not be asked about the mailbox that sends."""
 

@@ -1,7 +1,9 @@
-"""The supervisor's page for Prometheus: the sum of all workers', and the workers themselves."""
+"""The supervisor's page for Prometheus: the sum of all workers', and what it knows itself."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -12,21 +14,46 @@ from letterlock.errors import ConfigError
 from letterlock.supervisor import Supervisor
 
 
-class Workers(Collector):
-    """Counts the workers when asked."""
+class Parent(Protocol):
+    """What of `Supervisor` is shown."""
 
-    def __init__(self, running: Callable[[], int], deaths: Callable[[], int]) -> None:
-        self._running = running
-        self._deaths = deaths
+    @property
+    def running(self) -> int:
+        """Workers that serve."""
+
+    @property
+    def wanted(self) -> int:
+        """Workers that should."""
+
+    @property
+    def deaths(self) -> int:
+        """Workers that ended unasked, since the start."""
+
+
+class Workers(Collector):
+    """Counts the workers when asked, and says which release this is."""
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._version = version("letterlock")
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """Yield both metrics."""
+        """Yield the metrics."""
+        parent = self._parent
         yield GaugeMetricFamily(
-            "letterlock_workers", "Worker processes that serve.", value=self._running()
+            "letterlock_workers", "Worker processes that serve.", value=parent.running
+        )
+        yield GaugeMetricFamily(
+            "letterlock_workers_wanted", "Worker processes that should.", value=parent.wanted
         )
         yield CounterMetricFamily(
-            "letterlock_worker_deaths", "Workers that ended unasked.", value=self._deaths()
+            "letterlock_worker_deaths", "Workers that ended unasked.", value=parent.deaths
         )
+        build = GaugeMetricFamily(
+            "letterlock_build_info", "1: the release that runs.", labels=["version"]
+        )
+        build.add_metric([self._version], 1)
+        yield build
 
 
 def require_free(host: str, port: int) -> None:
@@ -41,7 +68,7 @@ def serve(host: str, port: int, directory: str, supervisor: Supervisor) -> None:
     """Serve the page from a thread. `directory`: where workers keep their counters."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
-    registry.register(Workers(lambda: supervisor.running, lambda: supervisor.deaths))
+    registry.register(Workers(supervisor))
     try:
         start_http_server(port, host, registry)
     except OSError as error:

@@ -21,6 +21,7 @@ from letterlock import log, metrics, payloads
 from letterlock.aliases import FinalRecipient
 from letterlock.ciphertext import Spill
 from letterlock.classify import Classifier, is_for
+from letterlock.consent import require_consent
 from letterlock.copies import Copies
 from letterlock.envelope import ForwardPath
 from letterlock.errors import CallbackOrder
@@ -94,7 +95,8 @@ class Gateway(ABC):
     def end_of_message(self, transaction: Transaction) -> Verdict:
         """Have every copy but the primary accepted, and return what the primary becomes.
 
-        Raises Refused, ReentryFailed, SpillFailed, RecipientsLost: then nothing may be stored.
+        Raises Refused, ReentryFailed, SpillFailed, RecipientsLost, PlaintextForbidden: then
+        nothing may be stored.
         """
         if transaction.classifier is None:
             raise CallbackOrder("end of message without end of header")
@@ -104,6 +106,8 @@ class Gateway(ABC):
         treated = [self._treated(transaction, r, arrived) for r in transaction.recipients.values()]
         require_none_refused(treated, transaction.finals)
         made = plan(treated, transaction.finals)
+        sender = transaction.submitted.sender.policy if transaction.submitted else None
+        require_consent(made, sender, arrived_encrypted=arrived is not None)
         markers = self._copies.send(transaction, made.copies)
         return self._verdict(transaction, made, tuple(treated), markers)
 
@@ -155,14 +159,17 @@ class Gateway(ABC):
         encrypted = self._plain_builder.encrypted_header(transaction, recipient)
         return len(encrypted) <= ENCRYPTED_HEADER_OCTETS_MAX
 
-    def _open(self, transaction: Transaction, section: HeaderSection) -> None:
-        """Take the header section, as the message has it from here on."""
+    def _open(
+        self, transaction: Transaction, section: HeaderSection, received: HeaderSection
+    ) -> None:
+        """Take the header section, as the message has it from here on, and as it was `received`."""
         transaction.section = section
         transaction.octets = len(section.octets) + len(section.end)
         transaction.classifier = Classifier(section)
         if len(transaction.recipients) > 1:
             reverse_path = transaction.envelope.reverse_path
-            transaction.identity = Identity(self._secret, reverse_path, section)
+            # What we added ourselves is another Message-ID and Date with every attempt.
+            transaction.identity = Identity(self._secret, reverse_path, received)
             if transaction.classifier.is_undecided:
                 transaction.arrived = self._scratch()
 

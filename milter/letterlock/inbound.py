@@ -48,7 +48,7 @@ class Inbound(Gateway):
 
         Raises SpillFailed.
         """
-        self._open(transaction, section)
+        self._open(transaction, section, section)
         if _is_for_us(transaction):
             transaction.inquiry = self._vouching.authenticator.begin(
                 transaction.client, transaction.envelope.reverse_path, section

@@ -1,12 +1,27 @@
-"""Every Prometheus metric of the milter. Labels come from closed sets; never an address."""
+"""Every Prometheus metric of the milter's workers. Labels come from closed sets; never an address.
+
+The help texts are the table of docs/metrics.md (docs/write-metrics).
+"""
+
+from itertools import product
 
 from prometheus_client import Counter, Histogram
 
+from keyservice.client import CacheResult, Layer, Outcome
 from letterlock.behind import ReportResult
 from letterlock.errors import LetterlockError, PermanentError, TemporaryError
 from letterlock.policy import Treatment
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_PHASES = ("rcpt", "end_of_header", "end_of_message", "reentry")
+_CACHE_RESULTS = (
+    CacheResult.HIT,
+    CacheResult.MISS,
+    CacheResult.BAD_RECORD,
+    CacheResult.SKIPPED,
+    CacheResult.FAILED,
+)
+"""A milter only reads."""
 
 MESSAGES = Counter(
     "letterlock_messages",
@@ -20,20 +35,26 @@ FAILURES = Counter(
     ["reason"],
 )
 COPIES = Counter(
-    "letterlock_reentered_copies", "Copies given back to Postfix, or found there.", ["result"]
+    "letterlock_reentered_copies",
+    "Copies given back to Postfix, or found there after a retry.",
+    ["result"],
 )
-LOOKUPS = Counter(
-    "letterlock_lookups", "Lookups by what was said and who said it.", ["layer", "outcome"]
-)
+LOOKUPS = Counter("letterlock_lookups", "Lookups, by who answered and what.", ["layer", "outcome"])
 LOOKUP_SECONDS = Histogram(
     "letterlock_lookup_seconds",
     "Time until a lookup was answered, other than from memory.",
     ["layer"],
     buckets=_SECONDS,
 )
+CACHE = Counter(
+    "letterlock_cache",
+    "Answers looked for in Redis; one that fails is skipped for some seconds.",
+    ["result"],
+)
 REPORTS = Counter(
     "letterlock_reports",
-    "Messages reported to the key service as evidence, by what became of the report.",
+    "What the key service is told behind the mail's back, such as certificates that came with"
+    " it, by what became of it.",
     ["result"],
 )
 PHASE_SECONDS = Histogram(
@@ -56,7 +77,7 @@ def failure_reasons() -> list[str]:
 
 # Looked up once: a label costs more than the counting.
 RCPT_SECONDS, END_OF_HEADER_SECONDS, END_OF_MESSAGE_SECONDS, REENTRY_SECONDS = (
-    PHASE_SECONDS.labels(phase) for phase in ("rcpt", "end_of_header", "end_of_message", "reentry")
+    PHASE_SECONDS.labels(phase) for phase in _PHASES
 )
 COPIES_ACCEPTED, COPIES_ACCEPTED_BEFORE = (
     COPIES.labels(result) for result in ("accepted", "accepted_before")
@@ -66,9 +87,16 @@ MESSAGES_BY_TREATMENT = {
     for treatment in Treatment
 }
 REPORTS_BY_RESULT = {result: REPORTS.labels(result.value) for result in ReportResult}
+CACHE_BY_RESULT = {result: CACHE.labels(result.value) for result in _CACHE_RESULTS}
 
 
 def declare() -> None:
     """Make every label combination appear, so that a rate over it is never undefined."""
     for reason in failure_reasons():
         FAILURES.labels(reason)
+    for layer, outcome in product(Layer, Outcome):
+        LOOKUPS.labels(layer.value, outcome.value)
+    # What comes out of memory takes less time than to write down how much.
+    for layer in Layer:
+        if layer is not Layer.MEMORY:
+            LOOKUP_SECONDS.labels(layer.value)

@@ -1,4 +1,4 @@
-"""What the rules about Postfix's settings find, and what they are told to look for."""
+"""What `letterlock doctor` finds, and what its rules about Postfix's settings look for."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -12,8 +12,11 @@ class Severity(Enum):
     BREACH = "breach"
     """Mail can be stored in plaintext, be disclosed, or be lost to its owner."""
 
+    FAULT = "fault"
+    """Something does not work, or somebody can get at it: mail waits, or could be made to."""
+
     NOTE = "note"
-    """Nothing that settings alone can tell to be wrong: to be looked at once."""
+    """Nothing that can be told from here to be wrong: to be looked at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +24,17 @@ class Finding:
     """One deviation."""
 
     where: str
-    """`main.cf`, or the title of a service of master.cf."""
+    """`main.cf`, the title of a service of master.cf, or what of this host it is about."""
 
     line: str
-    """The line to add there, or what to change."""
+    """The line to add there, or what to do."""
 
     reason: str
+    """Why it matters."""
+
     severity: Severity = Severity.BREACH
+    what: str = ""
+    """What is the case, where the line alone does not say so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,16 @@ def non_smtpd(settings: Settings, expected: Expected) -> Iterator[Finding]:
     chain = settings.parameters.get("non_smtpd_milters", "")
     default = settings.parameters.get("milter_default_action", "")
     yield from _chain(MAIN, "non_smtpd_milters", chain, default, expected)
+    for service in settings.services:
+        # cleanup(8) is who asks them; pickup(8) and qmqpd(8) can tell it not to.
+        if service.program == "cleanup" and "non_smtpd_milters" in service.overrides:
+            chain, default = (
+                settings.of(service, name)
+                for name in ("non_smtpd_milters", "milter_default_action")
+            )
+            yield from _chain(service.title, "non_smtpd_milters", chain, default, expected)
+        if service.program in ("pickup", "qmqpd"):
+            yield from _bypasses(settings, service)
 
 
 def servers(settings: Settings, expected: Expected) -> Iterator[Finding]:
@@ -90,6 +100,8 @@ def _bypasses(settings: Settings, service: Service) -> Iterator[Finding]:
     if "no_milters" in elements(settings.of(service, "receive_override_options")):
         reason = "mail that comes in here is stored as it is; that is for the re-entry port only"
         yield Finding(service.title, "receive_override_options without no_milters", reason)
+    if service.program != "smtpd":
+        return
     if settings.of(service, "smtpd_milter_maps"):
         reason = "its entries take the place of smtpd_milters, and may be DISABLE"
         yield Finding(service.title, "-o smtpd_milter_maps=", reason)

@@ -93,7 +93,7 @@ class Submission(Gateway):
         )
         transaction.recorded = Recorded(_authenticated(self._authserv_id))
         self._find_peers(transaction, sender, self._effects.clock())
-        self._open(transaction, cleaned.section)
+        self._open(transaction, cleaned.section, section)
         payloads.begin(transaction, self._spill)
 
     def accepted(self, transaction: Transaction, verdict: Verdict) -> None:

@@ -65,6 +65,11 @@ class Supervisor:
         """Workers that serve."""
         return len(self._workers)
 
+    @property
+    def wanted(self) -> int:
+        """Workers that should serve."""
+        return len(self._slots())
+
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT. Raises ConfigError if no worker starts."""
         try:
@@ -164,8 +169,8 @@ class Supervisor:
             self._petted = now
 
     def _tell(self, *assignments: str) -> None:
-        wanted = len(self._slots())
-        service_manager.tell(*assignments, f"STATUS={self.running} of {wanted} workers serve")
+        status = f"STATUS={self.running} of {self.wanted} workers serve"
+        service_manager.tell(*assignments, status)
 
     def _stop(self) -> None:
         seconds = self._config.drain_seconds + _STOP_SECONDS

@@ -65,7 +65,6 @@ def wire(
         "fragments": [str(FRAGMENTS / f"{p}{f}.cf.in") for p in parts for f in ("main", "master")],
         "tables": [str(FRAGMENTS / f"letterlock-{p}received.regexp.in") for p in parts],
         "_ansible_check_mode": check,
-        "_ansible_tmpdir": str(instance.parent),
         **more,
     }
     done = subprocess.run(

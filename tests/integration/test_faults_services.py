@@ -15,6 +15,7 @@ import pytest
 import redis
 
 import canary
+import milter_settings
 from canary import Canaries
 from fake_keyservice import FakeKeyService, MemoryOwner
 from keyservice.client import Answer, EncryptionSubkey, Mailbox, Outcome
@@ -46,11 +47,9 @@ def stack_and_proxy(
     owners: list[MemoryOwner], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Stack, ReentryProxy]]:
     stack = Stack(tmp_path_factory.mktemp("stack"), workers=1, deadline_seconds=DEADLINE_SECONDS)
-    reentry = stack.layout.address("reentry")
-    proxy = ReentryProxy(reentry, free_ports()["reentry"])
-    config = stack.layout.config / "letterlock.toml"
-    text = config.read_text().replace(f":{reentry[1]}", f":{proxy.port}")
-    config.write_text(f"{text}threshold_octets = 65536\n")
+    proxy = ReentryProxy(stack.layout.address("reentry"), free_ports()["reentry"])
+    milter_settings.change(stack, "postfix", reentry=f"127.0.0.1:{proxy.port}")
+    milter_settings.change(stack, "spill", threshold_octets=65_536)
     with proxy, stack:
         for owner in owners:
             stack.enrol(owner.address, bytes(owner.certificate))

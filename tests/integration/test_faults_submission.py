@@ -4,6 +4,8 @@ It is never sent unsigned, and never in the clear to whom it could be encrypted.
 """
 
 import json
+import re
+import resource
 import shutil
 import smtplib
 import threading
@@ -338,6 +340,52 @@ def test_a_copy_that_is_refused_defers_all(
     assert nth.is_over.is_set()
     assert_retry_delivers_once(host, writer, message, 1)
     host.require_each_got_one(canaries, 10)
+
+
+def test_a_retry_is_known_where_the_client_leaves_message_id_and_date_to_us(
+    host: Host, writer: Writer, canaries: Canaries
+) -> None:
+    """What is added to a message differs with every attempt, and must not make it another one."""
+    whole = canaries.message(number=11)
+    message = re.sub(rb"(?m)^(Message-ID|Date): .*\r\n", b"", whole)
+    assert b"Message-ID" not in message
+    host.reentry.from_milter = Nth(b"RCPT", 3)
+
+    assert DEFERRED == writer.hears(message, EVERYBODY)
+    assert_retry_delivers_once(host, writer, message, 2)
+    host.settle()
+    got = {address: len(host.texts(address, canaries)) for address in EVERYBODY}
+    assert dict.fromkeys(EVERYBODY, 1) == got
+    # Twice the same without a Message-ID is twice meant.
+    assert ACCEPTED == writer.hears(message, EVERYBODY)
+    host.settle()
+    assert 2 == len(host.texts(LOCAL[0], canaries))
+
+
+# Disk
+
+
+@pytest.mark.parametrize("limit", [66_000, 200_000])
+def test_a_full_disk_defers_and_is_recovered_from(
+    host: Host, writer: Writer, canaries: Canaries, limit: int
+) -> None:
+    """The ciphertext finds no room: 451, nothing sent; with space again the same mail goes."""
+    message = canaries.message(body_octets=260_000, number=1)
+    (worker,) = host.workers()
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        assert DEFERRED == writer.hears(message, EVERYBODY)
+        assert ACCEPTED == writer.hears(canaries.message(number=2), EVERYBODY)
+        assert DEFERRED == writer.hears(message, EVERYBODY)
+    finally:
+        infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(worker, resource.RLIMIT_FSIZE, infinite)
+
+    assert ACCEPTED == writer.hears(message, EVERYBODY)
+    host.settle()
+    for address in EVERYBODY:
+        assert {1: 1, 2: 1} == dict(host.received(address, canaries))
+    assert [worker] == host.workers()
 
 
 def test_a_reentry_port_that_is_away_defers(host: Host, writer: Writer, canaries: Canaries) -> None:

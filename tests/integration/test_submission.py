@@ -272,7 +272,6 @@ def test_25_megabytes_cost_a_worker_its_buffers(
     got = provider.hand_in(message, to, sender, into=[ALICE, BOB])
 
     peak = kilobytes(worker, "VmHWM") - idle
-    print("PEAK", peak)
     assert peak <= 8 * 1024, f"{peak} kB"
     assert set(to) == got.keys()
     assert hygienic(message) == clear(only(got, DAVE))

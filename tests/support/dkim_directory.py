@@ -1,5 +1,6 @@
 """A directory as `letterlock dkim-key` keeps it, with keys that sign; made once for a domain."""
 
+import atexit
 import shutil
 import tempfile
 import time
@@ -18,6 +19,7 @@ def write_keys(directory: Path, domain: str) -> None:
 @cache
 def _keys(domain: str) -> Path:
     directory = Path(tempfile.mkdtemp(prefix="dkim-"))
+    atexit.register(shutil.rmtree, directory)
     keys = DomainKeys(directory, domain)
     now = int(time.time())
     keys.generate(2048, now)

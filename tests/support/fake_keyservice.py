@@ -49,8 +49,11 @@ class MemoryOwner:
     def decrypt(self, message: bytes) -> bytes:
         """Return the plaintext of the armored OpenPGP message somewhere in `message`."""
         begin, end = b"-----BEGIN PGP MESSAGE-----", b"-----END PGP MESSAGE-----"
-        armored = message[message.index(begin) : message.index(end) + len(end)]
-        plaintext: bytes = pysequoia.decrypt(armored, decryptor=self._decryptor).bytes
+        return self.open(message[message.index(begin) : message.index(end) + len(end)])
+
+    def open(self, message: bytes) -> bytes:
+        """Return the plaintext of an OpenPGP message, armored or not."""
+        plaintext: bytes = pysequoia.decrypt(message, decryptor=self._decryptor).bytes
         return plaintext
 
 

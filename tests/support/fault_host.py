@@ -176,12 +176,13 @@ class Host:
 
     def received(self, address: str, canaries: Canaries) -> Counter[int]:
         """Return the numbers of the messages that reached this mailbox, and how many of each."""
-        numbers = (
-            _NUMBER.search(text)
-            for text in map(self._reader(address), self._at(address))
-            if canaries.subject.encode() in text
-        )
+        numbers = map(_NUMBER.search, self.texts(address, canaries))
         return Counter(int(number[1]) for number in numbers if number)
+
+    def texts(self, address: str, canaries: Canaries) -> list[bytes]:
+        """Return what the owner of this mailbox reads in the messages that `canaries` are in."""
+        read = map(self._reader(address), self._at(address))
+        return [text for text in read if canaries.subject.encode() in text]
 
     def require_each_got_one(
         self, canaries: Canaries, number: int, to: Collection[str] = EVERYBODY

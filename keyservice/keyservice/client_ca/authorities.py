@@ -4,7 +4,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -16,6 +16,8 @@ from keyservice.client_ca.errors import NoAuthority, NoSuchAuthority
 from keyservice.client_certificate_wire import ClientCA, ClientCAs
 from keyservice.config import ClientCASection
 from keyservice.database import Database
+
+_DAY = 86_400
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,17 @@ class Authorities:
             trusted=_pem(trusted),
             file_problem=file_problem,
         )
+
+    def expiring(self, days: Iterable[int]) -> dict[int, int]:
+        """Return how many authorities that are in use end within each of `days`."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            stored = authority_store.authorities(connection)
+            numbers = authority_store.counted(connection, now)
+        trusted = [each for each in stored if each.is_trusted(now)]
+        # One that has a successor, and whose certificates have all ended, nobody will miss.
+        ends = [each.not_after for each in trusted if each in trusted[:1] or each.id in numbers]
+        return {d: sum(end <= now + d * _DAY for end in ends) for d in days}
 
     def unlock_issuing(self) -> tuple[int, Authority]:
         """Return the authority that issues, and its row. Raises NoAuthority, CALocked."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 from cryptography import x509
@@ -108,6 +108,12 @@ class ClientCertificates:
             certificates=tuple(self._line(each, now) for each in found),
             next=found[-1].fingerprint if len(found) == limit else None,
         )
+
+    def expiring(self, days: Iterable[int]) -> dict[int, int]:
+        """Return for how many keys of clients the last certificate ends within each of `days`."""
+        now = int(self._clock())
+        with self._database.reading() as connection:
+            return {d: store.ending(connection, now, now + d * _DAY) for d in days}
 
     def _issue_generated(self, mailbox: Mailbox, password: str | None) -> IssuedClientCertificate:
         private_key = issuing.generate()

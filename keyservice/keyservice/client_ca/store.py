@@ -6,7 +6,7 @@ Each public function runs in the transaction of the connection it is given.
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, insert, select, update
 
 from keyservice import schema
 from keyservice.client_ca.authority_store import StoredAuthority
@@ -128,6 +128,20 @@ def revoke_key(connection: Connection, public_key: str, now: int) -> tuple[str, 
     ended = tuple(connection.scalars(select(c.c.fingerprint).where(is_next)))
     connection.execute(update(c).where(is_next).values(revoked_at=now))
     return ended
+
+
+def ending(connection: Connection, now: int, until: int) -> int:
+    """Return how many keys of clients have a certificate in force, and none beyond `until`."""
+    c, a = schema.client_certificate, schema.client_ca
+    last = func.max(c.c.not_after)
+    keys = (
+        select(c.c.public_key)
+        .join(a, a.c.id == c.c.ca_id)
+        .where(c.c.revoked_at.is_(None), a.c.retired_at.is_(None), a.c.not_after > now)
+        .group_by(c.c.mailbox_id, c.c.public_key)
+        .having(last > now, last <= until)
+    )
+    return connection.scalar(select(func.count()).select_from(keys.subquery())) or 0
 
 
 def has_other_owner(connection: Connection, public_key: str, mailbox: Mailbox) -> bool:

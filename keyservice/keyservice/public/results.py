@@ -56,7 +56,10 @@ def result_of(status: int) -> Result:
 def published_counter(registry: CollectorRegistry) -> Observe:
     """Return what counts into `keyservice_published_total`, each label there from the start."""
     counter = Counter(
-        "keyservice_published", "Public requests", ["protocol", "result"], registry=registry
+        "keyservice_published",
+        "Public requests, if there is a public listener.",
+        ["protocol", "result"],
+        registry=registry,
     )
     for protocol in Protocol:
         for result in Result:

@@ -1,17 +1,16 @@
 """The public listener as the daemon runs it: with sockets, connections and a child of its own.
 
-Nothing is shared with the internal side but the file of the database and Redis: strangers
+Nothing is shared with the internal side but the database and Redis: strangers
 wait for each other, never the milter for them.
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 
 import redis
 from prometheus_client import CollectorRegistry
 
-from keyservice.config import Config
+from keyservice.config import Config, read_database
 from keyservice.database import Database
 from keyservice.listeners import listeners
 from keyservice.public.limits import Limits
@@ -36,7 +35,7 @@ def published(
     shown = [name for name, domain in config.domains.items() if domain.published]
     with ExitStack() as stack:
         sockets = listeners("public", config.public, stack)
-        database = stack.enter_context(closing(Database(Path(config.database))))
+        database = stack.enter_context(closing(Database(read_database(config))))
         vetter = stack.enter_context(closing(Vetter(PUBLISHES)))
         application = public_application(
             Published(database, vetter, shown),

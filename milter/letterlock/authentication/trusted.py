@@ -45,6 +45,8 @@ def read_trusted(section: HeaderSection, ids: Collection[str], now: float) -> Tr
     skipped, nothing tells them apart: it must not be possible to skip it
     (`milter_default_action`).
     """
+    if not ids:
+        return Trusted()
     believed: dict[str, list[ReadResult]] = {}
     indexes = []
     known = {one.lower() for one in ids}

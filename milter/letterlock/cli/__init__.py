@@ -2,7 +2,16 @@
 
 import click
 
-from letterlock.cli import certificates, client_certificates, decrypt, dkim_keys, doctor, policy
+from letterlock.cli import (
+    certificates,
+    client_certificates,
+    decrypt,
+    dkim_keys,
+    doctor,
+    policy,
+    re_encrypt,
+    sweep_queue,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,3 +29,5 @@ main.add_command(client_certificates.client_certificate)
 main.add_command(decrypt.decrypt)
 main.add_command(doctor.doctor)
 main.add_command(dkim_keys.dkim_key)
+main.add_command(re_encrypt.re_encrypt)
+main.add_command(sweep_queue.sweep_queue)

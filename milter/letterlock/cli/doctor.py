@@ -1,22 +1,45 @@
-"""`letterlock doctor`: does this Postfix keep Letterlock's promise?"""
+"""`letterlock doctor`: does this host keep Letterlock's promise?"""
 
 import sys
+from pathlib import Path
+from typing import NoReturn
 
 import click
 import msgspec
 
-from keyservice.client import ClientConfig, KeyServiceClient, Mailbox, Outcome
-from letterlock import postfix
-from letterlock.cli.service import speaks_with_service
+from letterlock import config, postfix
+from letterlock.config import Config
+from letterlock.doctor import keyservice_file, leftovers, report
+from letterlock.doctor.examination import Case, examine
+from letterlock.doctor.host import Host
+from letterlock.doctor.keyservice_file import KeyServiceFile
+from letterlock.doctor.probes import Probes
+from letterlock.errors import ConfigError
 from letterlock.postfix_findings import Expected, Finding, Severity
-from letterlock.postfix_rules import delivered_domains, findings, unserved
 
-EXIT_BREACH = 1
+EXIT_FINDINGS = 1
 EXIT_UNREADABLE = 2
 
 
 @click.command()
-@click.option("--config-directory", default="/etc/postfix", show_default=True)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default="/etc/letterlock/letterlock.toml",
+    show_default=True,
+    help="The milter's configuration.",
+)
+@click.option(
+    "--keyservice-config",
+    type=click.Path(path_type=Path),
+    default="/etc/letterlock/keyservice.toml",
+    show_default=True,
+    help="The key service's; if there is none, it runs elsewhere.",
+)
+@click.option(
+    "--config-directory", help="Postfix's. As the milter's configuration says, unless given."
+)
 @click.option(
     "--milter",
     default=Expected().milter,
@@ -29,48 +52,71 @@ EXIT_UNREADABLE = 2
     show_default=True,
     help="The same for its submission role.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
-    "--reentry",
-    default=Expected().reentry,
-    show_default=True,
-    help="The re-entry port, as in the milter's configuration.",
+    "--textfile",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write numbers for Prometheus there as well (node_exporter, textfile collector).",
 )
-@speaks_with_service
 def doctor(
-    config_directory: str, milter: str, submission: str, reentry: str, service: str, as_json: bool
+    config_path: Path,
+    keyservice_config: Path,
+    config_directory: str | None,
+    milter: str,
+    submission: str,
+    as_json: bool,
+    textfile: Path | None,
 ) -> None:
-    """Name every setting of Postfix by which mail could be stored in plaintext, forged or damaged.
+    """Name everything on this host by which mail could be stored in plaintext, forged or lost.
+
+    Looks at Postfix's settings, whether the milter answers from Postfix's chroot, who reaches
+    the re-entry port, spool, swap and core dumps, permissions, Redis and its ACL, the key
+    service, the resolver, the clock and signing keys. Nothing is changed. Run it as root.
+
+    A breach: mail can be stored in plaintext, disclosed or lost. A fault: something does not
+    work, and mail waits or soon may. A note: look at it once.
 
     Exit status: 0 none (notes aside), 1 some, 2 the settings cannot be read.
     """
+    milter_config, keyservice = _configuration(config_path, keyservice_config)
     try:
-        settings = postfix.read(config_directory)
+        settings = postfix.read(config_directory or milter_config.postfix.config_directory)
     except postfix.PostfixUnreadable as error:
-        click.echo(f"letterlock doctor: {error}", err=True)
-        sys.exit(EXIT_UNREADABLE)
-    found = findings(settings, Expected(milter=milter, submission=submission, reentry=reentry))
-    found += _unserved(settings, service)
-    click.echo(msgspec.json.encode(found).decode() if as_json else _report(found))
-    if any(finding.severity is Severity.BREACH for finding in found):
-        sys.exit(EXIT_BREACH)
-
-
-def _unserved(settings: postfix.Settings, service: str) -> list[Finding]:
-    client = KeyServiceClient(ClientConfig(service=service))
-    outcomes = {
-        domain: client.lookup(Mailbox("postmaster", domain)).outcome
-        for domain in delivered_domains(settings)
-    }
-    if Outcome.UNAVAILABLE in outcomes.values():
-        reason = "it would tell which of Postfix' domains it does not serve"
-        return [Finding("key service", "start it", reason, Severity.NOTE)]
-    return list(unserved([d for d, outcome in outcomes.items() if outcome is Outcome.OUTSIDE]))
-
-
-def _report(found: list[Finding]) -> str:
-    if not found:
-        return "Nothing to correct."
-    return "\n\n".join(
-        f"{finding.severity.value:6}  {finding.where}: {finding.line}\n        {finding.reason}"
-        for finding in found
+        _end(str(error))
+    expected = Expected(milter, submission, milter_config.postfix.reentry)
+    socket = milter_config.keyservice.socket
+    case = Case(
+        settings=settings,
+        expected=expected,
+        config=milter_config,
+        config_path=str(config_path),
+        keyservice=keyservice,
+        keyservice_path=str(keyservice_config),
+        service=f"unix:{socket}" if socket.startswith("/") else socket,
     )
+    host = Host()
+    found = examine(case, Probes(host))
+    click.echo(msgspec.json.encode(found).decode() if as_json else report.as_text(found))
+    if textfile is not None:
+        _write(textfile, found, is_encrypted=leftovers.is_spool_encrypted(host, case.queue))
+    if any(finding.severity is not Severity.NOTE for finding in found):
+        sys.exit(EXIT_FINDINGS)
+
+
+def _configuration(path: Path, keyservice_path: Path) -> tuple[Config, KeyServiceFile | None]:
+    try:
+        return config.load(path), keyservice_file.load(keyservice_path)
+    except ConfigError as error:
+        _end(str(error))
+
+
+def _write(path: Path, found: list[Finding], *, is_encrypted: bool) -> None:
+    try:
+        report.write_metrics(path, found, is_spool_encrypted=is_encrypted)
+    except OSError as error:
+        _end(f"{path}: {error.strerror}")
+
+
+def _end(line: str) -> NoReturn:
+    click.echo(f"letterlock doctor: {line}", err=True)
+    sys.exit(EXIT_UNREADABLE)

@@ -5,12 +5,10 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from getpass import getpass
-from pathlib import Path
-from threading import Event
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -30,8 +28,8 @@ EXIT_NOT_ALL = 1
 EXIT_STOPPED = 130
 
 _SPILL_OCTETS = 64 * 1024 * 1024
-_ORDER = (Fate.ENCRYPTED, Fate.OURS, Fate.PASSED, Fate.GONE, Fate.FAILED)
-
+_QUESTION = "Encrypt the {} messages in {} to certificate {} of {}, who alone can read them then?"
+_STOPPED = "Stopped. Run it again to go on."
 _IN_THE_END = (
     "The plaintext is in no file of this store any more, but its blocks are on the disk: free, not"
     " wiped. An encrypted volume or fstrim(8) sees to them. Backups, snapshots and what mail"
@@ -49,7 +47,7 @@ _IN_THE_END = (
     type=click.FloatRange(min=0, min_open=True),
     help="Encrypt no more than these in a second.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask whether certificate and store belong together.")
+@click.option("--yes", is_flag=True, help="Do not ask whether this is the certificate.")
 @click.option(
     "--password-file",
     type=click.File("r"),
@@ -74,14 +72,18 @@ def re_encrypt(
     Exit status: 0 all is encrypted, 1 not all of it or nothing to encrypt to, 69 the key
     service or 74 the store fails, 130 stopped.
     """
+    password = options["password_file"]
+    ask = getpass if password is None else lambda: password.readline().rstrip("\r\n")
     try:
         lookup = KeyServiceClient(ClientConfig(service=service)).lookup
         spill = Spill(tempfile.gettempdir(), _SPILL_OCTETS)
         encryption = Encryption(mailbox, lookup, authserv_id, spill)
-        password = options["password_file"]
-        ask = getpass if password is None else lambda: password.readline().rstrip("\r\n")
         with opened(store, service, ask, is_dry=options["dry_run"]) as place:
-            summary = _run(place, encryption, store, options)
+            fingerprint = encryption.recipient().fingerprint
+            total = sum(len(place.references(folder)) for folder in place.folders())
+            if not options["dry_run"] and not options["yes"]:
+                click.confirm(_QUESTION.format(total, store, fingerprint, mailbox), abort=True)
+            summary, notes = _run(place, encryption, total, options)
     except NoCertificate as error:
         status = os.EX_UNAVAILABLE if error.outcome is Outcome.UNAVAILABLE else EXIT_NOT_ALL
         _end(f"nothing to encrypt to for {mailbox}: {error}", status)
@@ -91,8 +93,77 @@ def re_encrypt(
         raise click.BadParameter(str(error), param_hint="IMAP-URL") from None
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--service") from None
-    print_json(_counts(summary)) if as_json else _print(summary, options["dry_run"])
+    _report(summary, notes, is_dry=options["dry_run"], as_json=as_json)
     if not summary.is_complete:
         sys.exit(EXIT_STOPPED)
     if summary.fates[Fate.FAILED]:
         sys.exit(EXIT_NOT_ALL)
+
+
+def _run(
+    place: Store[Any], encryption: Encryption, total: int, options: dict[str, Any]
+) -> tuple[Summary, list[str]]:
+    with _bar(total) as advance, _until_stopped() as is_stopped:
+        engine = Engine(
+            place,
+            encryption,
+            Audience(advance, _complain),
+            Pace(options["rate"], is_stopped),
+            is_dry=options["dry_run"],
+        )
+        summary = engine.run()
+    return summary, [] if options["dry_run"] else list(place.finish())
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[Fate, int], None]]:
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn("messages"), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda _fate, messages: progress.advance(task, messages)
+
+
+@contextmanager
+def _until_stopped() -> Iterator[Callable[[], bool]]:
+    """Let SIGINT and SIGTERM end the run between two messages; a second one does at once."""
+    stopped = False
+
+    def stop(number: int, _frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _complain(reference: Reference, why: str) -> None:
+    click.echo(f"letterlock: {reference.folder}: {reference.name}: {why}", err=True)
+
+
+def _report(summary: Summary, notes: Sequence[str], *, is_dry: bool, as_json: bool) -> None:
+    if as_json:
+        counts: dict[str, object] = {fate.name.lower(): summary.fates[fate] for fate in Fate}
+        octets = {"octets_before": summary.octets_before, "octets_after": summary.octets_after}
+        print_json(counts | octets | {"complete": summary.is_complete, "notes": list(notes)})
+        return
+    would, now = ("would be ", "then") if is_dry else ("", "now")
+    sizes = f"{decimal(summary.octets_before)}, {now} {decimal(summary.octets_after)}"
+    click.echo(f"{summary.fates[Fate.ENCRYPTED]:8} {would}encrypted ({sizes})")
+    for fate in list(Fate)[1:]:
+        if number := summary.fates[fate]:
+            click.echo(f"{number:8} {fate.value}")
+    for note in notes:
+        click.echo(note)
+    if not is_dry:
+        click.echo(_IN_THE_END if summary.is_complete else _STOPPED)
+
+
+def _end(line: str, status: int) -> NoReturn:
+    click.echo(f"letterlock: {line}", err=True)
+    sys.exit(status)

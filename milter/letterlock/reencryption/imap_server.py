@@ -5,6 +5,7 @@ import imaplib
 import ipaddress
 import ssl
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Self, cast
@@ -60,7 +61,7 @@ def connect(address: Address, password: Callable[[], str] = getpass.getpass) -> 
     """Return a server that knows who we are. Raises StoreFailed."""
     try:
         if address.scheme == "doveadm":
-            return _Child(["doveadm", "exec", "imap", "-u", address.user])
+            return _child(["doveadm", "exec", "imap", "-u", address.user])
         server = _server(address)
         _log_in(server, address.user, password())
     except (OSError, imaplib.IMAP4.error) as error:
@@ -104,11 +105,22 @@ def _text(error: Exception) -> str:
     return first.decode(errors="replace") if isinstance(first, bytes) else str(first)
 
 
+def _child(command: list[str]) -> imaplib.IMAP4:
+    with tempfile.TemporaryFile() as said:
+        try:
+            return _Child(command, said)
+        except imaplib.IMAP4.error:
+            said.seek(0)
+            *_, last = [b"", *said.read().splitlines()]
+            raise StoreFailed(f"{command[0]}: {last.decode(errors='replace')}") from None
+
+
 class _Child(imaplib.IMAP4_stream):
     """A server on standard input and output, which greets with PREAUTH (RFC 3501 §7.1.4)."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], errors: IO[bytes]) -> None:
         self._arguments = command
+        self._errors = errors
         super().__init__(command[0])
 
     def open(
@@ -116,8 +128,8 @@ class _Child(imaplib.IMAP4_stream):
     ) -> None:
         """Start it. Without a shell, unlike the base class."""
         self.host, self.port = "", 0
-        process = self.process = subprocess.Popen(  # noqa: S603 (a fixed program; the user is one argument)
-            self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        process = self.process = subprocess.Popen(  # noqa: S603 (fixed; the user is one argument)
+            self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
         )
         self.writefile = cast("IO[bytes]", process.stdin)
         self.readfile = cast("IO[bytes]", process.stdout)

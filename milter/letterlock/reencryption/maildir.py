@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ import msgspec
 
 from letterlock.reencryption import derived
 from letterlock.reencryption.journal import Journal
-from letterlock.reencryption.maildir_folder import Folder, Names, Pair
+from letterlock.reencryption.maildir_folder import Folder, Pair
 from letterlock.reencryption.maildir_name import MaildirName
-from letterlock.reencryption.store import Done, Reference, Stored, StoreFailed
+from letterlock.reencryption.store import Done, MessageFailed, Reference, Stored, StoreFailed
 
 JOURNAL = "letterlock-re-encrypt.journal"
 STAGED = "letterlock-re-encrypt."
@@ -84,16 +84,8 @@ class Maildir:
             batch = self._journal.unfinished()
         except ValueError as error:
             raise StoreFailed(str(error)) from None
-        finished = 0
-        if batch is not None:
-            folder = self._folder(os.fsdecode(batch.folder))
-            with folder.locked():
-                names = folder.names()
-                pairs = [Pair(os.fsdecode(old), os.fsdecode(new)) for old, new in batch.pairs]
-                linked = [pair for pair in pairs if pair.new in names]
-                finished = len(folder.finish(linked, names))
-            derived.forget(folder.path)
-            self._journal.settle()
+        finished = 0 if batch is None else self._finish(batch)
+        self._journal.settle()
         for path in self._paths():
             for leftover in path.glob(f"tmp/{STAGED}*"):
                 leftover.unlink(missing_ok=True)
@@ -105,7 +97,9 @@ class Maildir:
 
     def references(self, folder: str) -> Sequence[Reference]:
         """See `Store`."""
-        return [Reference(folder, base) for base in sorted(self._folder(folder).names())]
+        found = self._folder(folder)
+        found.look()
+        return [Reference(folder, base) for base in sorted(found.names)]
 
     def read(self, reference: Reference) -> MaildirMessage | None:
         """See `Store`."""
@@ -142,7 +136,9 @@ class Maildir:
             with folder.locked():
                 done = self._replace(folder, staged)
         except OSError as error:
-            raise StoreFailed(f"{folder.path}: {error.strerror}") from None
+            if folder.path.exists():
+                raise StoreFailed(f"{folder.path}: {error.strerror}") from None
+            return Done(gone=len(staged))
         finally:
             for each in staged:
                 each.path.unlink(missing_ok=True)
@@ -169,21 +165,33 @@ class Maildir:
             each.path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
+    def _finish(self, batch: Batch) -> int:
+        folder = self._folder(os.fsdecode(batch.folder))
+        if not folder.path.is_dir():
+            return 0
+        with folder.locked():
+            folder.look()
+            pairs = [Pair(os.fsdecode(old), os.fsdecode(new)) for old, new in batch.pairs]
+            done = folder.finish([pair for pair in pairs if pair.new in folder.names])
+        derived.forget(folder.path)
+        return len(done)
+
     def _replace(self, folder: Folder, staged: Sequence[_Staged]) -> Done:
-        names = dict(folder.names())
-        sources: dict[Pair, Path] = {}
-        for each in staged:
-            old = each.message.reference.name
-            if folder.is_unchanged(names.get(old), each.message.status):
-                sources[Pair(old, _free(each.name, names).base)] = each.path
-        if sources:
-            self._journal.begin(_batch(folder.path.relative_to(self._root), sources))
+        if not all(_is_unchanged(folder, each) for each in staged):
+            # Flags have moved some: where to?
+            folder.look()
+        sources = {
+            Pair(each.message.reference.name, _free(each.name, folder)): each.path
+            for each in staged
+            if _is_unchanged(folder, each)
+        }
+        where = str(folder.path.relative_to(self._root))
+        self._journal.begin(_batch(where, sources))
         for pair, source in sources.items():
             with suppress(FileNotFoundError):
-                names[pair.new] = folder.link(source, pair, names)
-        done = folder.finish([pair for pair in sources if pair.new in names], names)
+                folder.link(source, pair)
+        done = folder.finish([pair for pair in sources if pair.new in folder.names])
         self._journal.settle()
-        where = str(folder.path.relative_to(self._root))
         replaced = tuple(Reference(where, pair.new) for pair in done)
         return Done(replaced, gone=len(staged) - len(done))
 
@@ -194,6 +202,8 @@ class Maildir:
             _write(path, octets, message.status)
         except OSError as error:
             path.unlink(missing_ok=True)
+            if not folder.path.exists():
+                raise MessageFailed("its folder is gone") from None
             raise StoreFailed(f"{path}: {error.strerror}") from None
         return _Staged(message, path, MaildirName.parse(message.reference.name).sized(octets))
 
@@ -233,11 +243,16 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _free(name: MaildirName, names: Names) -> MaildirName:
+def _is_unchanged(folder: Folder, staged: _Staged) -> bool:
+    return folder.is_unchanged(staged.message.reference.name, staged.message.status)
+
+
+def _free(name: MaildirName, folder: Folder) -> str:
     # A backup may have brought back a message that was replaced before.
-    return name.distinct(secrets.token_hex(8)) if name.base in names else name
+    taken = name.base in folder.names
+    return name.distinct(secrets.token_hex(8)).base if taken else name.base
 
 
-def _batch(folder: Path, pairs: Sequence[Pair] | dict[Pair, Path]) -> Batch:
+def _batch(folder: str, pairs: Iterable[Pair]) -> Batch:
     encoded = tuple((os.fsencode(old), os.fsencode(new)) for old, new in pairs)
     return Batch(os.fsencode(folder), encoded)

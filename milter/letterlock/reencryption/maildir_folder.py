@@ -1,14 +1,13 @@
 """One folder of a Maildir, in which others may rename and unlink files at any moment."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from letterlock.reencryption import uidlist
 from letterlock.reencryption.journal import sync_directory
-from letterlock.reencryption.maildir_name import MaildirName
 from letterlock.reencryption.store import MessageFailed, StoreFailed
 
 _PARTS = ("new", "cur")
@@ -16,8 +15,18 @@ _PARTS = ("new", "cur")
 
 _CHASES_MAX = 100
 
-Names = Mapping[str, Path]
-"""Files by base file name."""
+
+class Place(NamedTuple):
+    """Where a file is in a folder."""
+
+    part: str
+    name: str
+
+    @property
+    def info(self) -> str:
+        """What the name says of flags, from the colon on."""
+        _, colon, flags = self.name.partition(":")
+        return colon + flags
 
 
 class Pair(NamedTuple):
@@ -28,28 +37,29 @@ class Pair(NamedTuple):
 
 
 class Folder:
-    """A directory with `new`, `cur` and `tmp`."""
+    """A directory with `new`, `cur` and `tmp`.
+
+    `names` is what was there when it was last looked at, and what we have done since.
+    """
 
     def __init__(self, path: Path) -> None:
         """`path` of the directory."""
         self.path = path
-        self._seen: Names = {}
+        self.names: dict[str, Place] = {}
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep Dovecot from changing anything, if it is Dovecot's."""
         is_dovecots = (self.path / uidlist.UIDLIST).exists()
         return uidlist.locked(self.path) if is_dovecots else nullcontext()
 
-    def names(self) -> Names:
-        """Return what is there now."""
-        found = {}
+    def look(self) -> None:
+        """Find out what is there, by base file name."""
+        self.names = {}
         for part in _PARTS:
             with suppress(FileNotFoundError), os.scandir(self.path / part) as entries:
                 for entry in entries:
                     if entry.name[0] != "." and entry.is_file(follow_symlinks=False):
-                        found[MaildirName.parse(entry.name).base] = Path(entry.path)
-        self._seen = found
-        return found
+                        self.names[entry.name.partition(":")[0]] = Place(part, entry.name)
 
     def open(self, base: str) -> BinaryIO | None:
         """Return the message, wherever its flags have moved it; None if it has gone.
@@ -57,61 +67,72 @@ class Folder:
         Raises MessageFailed.
         """
         for _ in range(_CHASES_MAX):
-            path = self._seen.get(base) or self.names().get(base)
-            if path is None:
+            if base not in self.names:
+                self.look()
+            place = self.names.get(base)
+            if place is None:
                 return None
             try:
-                return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+                return open(os.open(self._path(place), os.O_RDONLY | os.O_NOFOLLOW), "rb")
             except FileNotFoundError:
-                self.names()
+                del self.names[base]
             except OSError as error:
                 raise MessageFailed(error.strerror or "cannot be read") from None
         raise MessageFailed("somebody keeps renaming it")
 
-    def is_unchanged(self, path: Path | None, then: os.stat_result) -> bool:
+    def is_unchanged(self, base: str, then: os.stat_result) -> bool:
         """Whether the file is the one that was read."""
-        if path is None:
-            return False
+        place = self.names.get(base)
         try:
-            now = path.lstat()
+            return place is not None and _identity(self._path(place).lstat()) == _identity(then)
         except FileNotFoundError:
             return False
-        return _identity(now) == _identity(then)
 
-    def link(self, source: Path, pair: Pair, names: Names) -> Path:
-        """Put `source` beside the original, with its flags; return where. Raises OSError."""
-        target = _beside(names[pair.old], pair.new)
-        os.link(source, target)
-        return target
+    def link(self, source: Path, pair: Pair) -> None:
+        """Put `source` beside the original, with its flags, unless the name is taken."""
+        target = self._beside(pair)
+        with suppress(FileExistsError):
+            os.link(source, self._path(target))
+            self.names[pair.new] = target
 
-    def finish(self, pairs: Sequence[Pair], names: Names) -> list[Pair]:
+    def finish(self, pairs: Sequence[Pair]) -> list[Pair]:
         """Let the new ones, which are linked, have the UIDs, and unlink the old ones.
 
-        Does no harm a second time. `names`: where both are. Returns those that are done; of
-        the others the original has gone meanwhile, and the new one with it.
+        Does no harm a second time. Returns those that are done; of the others the original
+        has gone meanwhile, and the new one with it.
         """
         self._sync()
         uidlist.rename(self.path, dict(pairs))
-        done = [pair for pair in pairs if pair.old not in names or self._retire(pair, names)]
+        done = [pair for pair in pairs if pair.old not in self.names or self._retire(pair)]
         self._sync()
         return done
 
-    def _retire(self, pair: Pair, names: Names) -> bool:
+    def _retire(self, pair: Pair) -> bool:
         """Unlink the original, once the new file has its flags."""
         for _ in range(_CHASES_MAX):
-            old, new = names.get(pair.old), names.get(pair.new)
+            old, new = self.names.get(pair.old), self.names.get(pair.new)
             if new is None:
                 return False
             if old is None:
                 # Whoever removed it did not mean to keep an encrypted one.
-                new.unlink(missing_ok=True)
+                self._path(new).unlink(missing_ok=True)
                 return False
             with suppress(FileNotFoundError):
-                new.rename(_beside(old, pair.new))
-                old.unlink()
+                target = self._beside(pair)
+                self._path(new).rename(self._path(target))
+                self.names[pair.new] = target
+                self._path(old).unlink()
+                del self.names[pair.old]
                 return True
-            names = self.names()
+            self.look()
         raise StoreFailed(f"{self.path}: somebody keeps renaming {pair.old}")
+
+    def _beside(self, pair: Pair) -> Place:
+        old = self.names[pair.old]
+        return Place(old.part, pair.new + old.info)
+
+    def _path(self, place: Place) -> Path:
+        return self.path / place.part / place.name
 
     def _sync(self) -> None:
         for part in _PARTS:
@@ -120,7 +141,3 @@ class Folder:
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _beside(old: Path, base: str) -> Path:
-    return old.with_name(base + MaildirName.parse(old.name).info)

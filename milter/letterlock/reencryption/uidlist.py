@@ -22,7 +22,7 @@ WAIT_SECONDS = 130.0
 STALE_SECONDS = 120.0
 """Dovecot's own. Until then it waits for a holder that neither touches the file nor dies."""
 
-_FRESH_SECONDS = 2.0
+FRESH_SECONDS = 2.0
 _POLL_SECONDS = 0.1
 _VERSION = b"3"
 
@@ -114,7 +114,7 @@ def _break_if_stale(lock: Path) -> None:
         before = lock.stat()
         age = time.time() - before.st_mtime
         pid = _local_pid(lock.read_text(errors="replace"))
-        if age > (STALE_SECONDS if pid is None else _FRESH_SECONDS) and not _lives(pid):
+        if age > (STALE_SECONDS if pid is None else FRESH_SECONDS) and not _lives(pid):
             after = lock.stat()
             if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
                 # Dovecot waits after this, too, so nobody removes a lock that was just taken.

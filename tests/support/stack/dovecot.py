@@ -20,7 +20,7 @@ hostname = mx.example.test
 disable_plaintext_auth = no
 auth_verbose = yes
 recipient_delimiter = +
-mail_location = maildir:~/Maildir
+mail_location = {location}
 mail_uid = nobody
 mail_gid = nogroup
 first_valid_uid = 1
@@ -79,8 +79,8 @@ def disabled_logins(layout: Layout) -> Path:
     return layout.state / "disabled-logins"
 
 
-def start(layout: Layout) -> Session:
-    """Start it and return when LMTP and IMAP greet."""
+def start(layout: Layout, location: str = "maildir:~/Maildir") -> Session:
+    """Start it and return when LMTP and IMAP greet. `location`: its mail_location."""
     log = layout.logs / "dovecot.log"
     (layout.state / "dovecot").mkdir(exist_ok=True)
     disabled_logins(layout).touch()
@@ -93,6 +93,7 @@ def start(layout: Layout) -> Session:
             mail=layout.mail,
             imap=layout.ports["imap"],
             password=PASSWORD,
+            location=location,
             disabled=disabled_logins(layout),
         )
     )

@@ -444,3 +444,29 @@ def test_records_do_not_show_secrets() -> None:
     )
 
     assert "swordfish" not in f"{wanted!r}{wanted}{issued!r}{issued}"
+
+
+def test_what_ends_soon_is_counted_until_it_was_replaced(world: World, name: str) -> None:
+    """A renewed certificate is for the same key, so that nobody has to do anything any more."""
+    issued = world.issue()
+    world.now = issued.not_after - 3 * DAY
+    assert {3: 1, 14: 1} == world.certificates.expiring((3, 14))
+
+    renewed = world.certificates.renew(issued.fingerprint)
+    assert {3: 0, 14: 0} == world.certificates.expiring((3, 14))
+
+    world.certificates.revoke(renewed.fingerprint)
+    assert {14: 0} == world.certificates.expiring((14,))
+
+
+def test_an_authority_that_ends_is_counted_while_it_is_in_use(world: World, name: str) -> None:
+    """Having made another one is not enough while clients have certificates of the old one."""
+    world.now = world.authorities.show().authorities[0].not_after - 10 * DAY
+    assert {3: 0, 14: 1} == world.authorities.expiring((3, 14))
+
+    world.issue()
+    world.create()
+    assert {14: 1} == world.authorities.expiring((14,))
+
+    world.authorities.retire(name)
+    assert {14: 0} == world.authorities.expiring((14,))

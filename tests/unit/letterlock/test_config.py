@@ -46,6 +46,7 @@ def _names(options: dict) -> list[str]:
         ("workers", "workers = 0"),
         ("authserv_id", 'authserv_id = "two words"'),
         ("metrics", 'metrics = "9464"'),
+        ("submission.socket", 'socket = "unix:/a"\n[submission]\nsocket = "unix:/a"'),
         ("postfix.reentry", '[postfix]\nreentry = "192.0.2.1:10027"'),
         ("keyservice.deadline_seconds", "[keyservice]\ndeadline_seconds = 0.0"),
         ("spill.threshold_octets", "[spill]\nthreshold_octets = 1"),

@@ -213,7 +213,7 @@ def _remember(module: AnsibleModule, record: Path, what: Record) -> None:
 
 
 def _write(module: AnsibleModule, file: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=module.tmpdir, delete=False) as written:
+    with tempfile.NamedTemporaryFile("w", delete=False) as written:
         written.write(text)
     # Keeps owner and mode of what is there.
     module.atomic_move(written.name, str(file))

@@ -1,0 +1,65 @@
+"""Rules about what Letterlock needs around it: pages, the key service, a resolver, the clock."""
+
+from collections.abc import Iterator
+from enum import Enum
+
+from letterlock.doctor.keyservice_file import Discovery
+from letterlock.postfix_findings import Finding, Severity
+
+
+class Proof(Enum):
+    """What a resolver showed of itself."""
+
+    VALIDATES = "it validates"
+    BELIEVES_ANYTHING = "it gives answers whose signatures are wrong"
+    NO_DNSSEC = "it does not say that it has verified signatures"
+    SILENT = "it does not answer"
+
+
+def resolver(discovery: Discovery, proof: Proof) -> Iterator[Finding]:
+    """The key service's resolver validates."""
+    if not discovery.needs_dnssec or proof is Proof.VALIDATES:
+        return
+    yield Finding(
+        f"resolver {discovery.resolver}",
+        "apt-get install unbound; dig +dnssec . SOA @127.0.0.1 must have the flag `ad`",
+        "certificates in the DNS (OPENPGPKEY) are not looked for until it validates DNSSEC",
+        Severity.NOTE,
+        proof.value,
+    )
+
+
+def clock(*, is_synchronised: bool) -> Iterator[Finding]:
+    """Somebody keeps the clock right."""
+    if not is_synchronised:
+        yield Finding(
+            "clock",
+            "apt-get install chrony; chronyc tracking",
+            "answers in the cache count for minutes, certificates and DKIM signatures end: a clock "
+            "that is wrong by five seconds defeats the first, by days the others",
+            Severity.NOTE,
+            "nobody keeps it right, as far as the kernel knows",
+        )
+
+
+def page(name: str, address: str, unit: str, workers: tuple[int, int] | None) -> Iterator[Finding]:
+    """A daemon runs, and shows its metrics. `workers`: how many there are, and should be."""
+    line = f"systemctl restart {unit}; journalctl -u {unit}"
+    if workers is None:
+        what = f"nothing answers at http://{address}/metrics"
+        yield Finding(name, line, "it does not run, or nobody can watch it", Severity.FAULT, what)
+    elif workers[0] < workers[1]:
+        what = f"{workers[0]} of {workers[1]} workers serve"
+        yield Finding(name, line, "fewer messages can be taken at a time", Severity.FAULT, what)
+
+
+def key_service(*, answers: bool, where: str) -> Iterator[Finding]:
+    """It answers."""
+    if not answers:
+        yield Finding(
+            "key service",
+            "systemctl restart letterlock-keyservice; journalctl -u letterlock-keyservice",
+            "what is not in the cache cannot be looked up, and its mail is deferred",
+            Severity.FAULT,
+            f"no answer at {where}",
+        )
