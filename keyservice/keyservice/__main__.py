@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import redis
 import uvicorn
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, disable_created_metrics, start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
 from keyservice import listeners, log, succession
@@ -73,10 +73,10 @@ def main(path: Path, check: bool) -> None:
         secret = read_secret(config) if config.redis.url else b""
         begins_anew = not check and _serve(config, secret)
     except ConfigError as error:
-        logging.getLogger(__name__).error("not_started", extra={"detail": str(error)})  # noqa: TRY400 (our own text)
+        logging.getLogger("keyservice").error("not_started", extra={"detail": str(error)})  # noqa: TRY400 (our own text)
         sys.exit(os.EX_CONFIG)
     except DatabaseUnavailable as error:
-        logging.getLogger(__name__).error("not_started", extra={"detail": str(error)})  # noqa: TRY400 (our own text)
+        logging.getLogger("keyservice").error("not_started", extra={"detail": str(error)})  # noqa: TRY400 (our own text)
         sys.exit(os.EX_TEMPFAIL)
     if begins_anew:
         succession.succeed()
@@ -180,6 +180,8 @@ def _serve_metrics(config: Config, registry: CollectorRegistry) -> None:
     if not config.metrics:
         return
     host, port = host_and_port(config.metrics, "metrics")
+    # When a counter was made: a series for each of them, and nothing to see.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     try:
         start_http_server(port, host, registry)
     except OSError as error:

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from enum import Enum
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from keyservice.circuit import Circuit
 from keyservice.held import HeldAnswers
 from keyservice.mailbox import Mailbox
 from keyservice.record import RECORD_OCTETS_MAX, BadRecord, record_name, seal, unseal
 from keyservice.redis_outage import RedisOutage
+from keyservice.redis_servers import Servers
 from keyservice.wire import Answer
 
 REDIS_TIMEOUT = 0.25
@@ -38,19 +37,13 @@ class CacheResult(Enum):
 
 
 def connect(url: str, timeout: float = REDIS_TIMEOUT) -> redis.Redis:
-    """Return a client for `redis://`, `rediss://` or `unix://`; nothing is sent yet.
+    """Return a client for `url`, as `redis_servers` has it; nothing is sent yet.
 
     Replies are bytes. `timeout` is for connecting and for each reply; nothing is retried.
-    Raises ValueError for any other URL.
+    Raises ValueError if `url` makes no sense.
     """
-    # redis-py retries three times with pauses unless told otherwise: an outage would
-    # cost each recipient seconds.
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-    )
+    timeouts = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    return Servers.parse(url).client(timeouts)
 
 
 class AnswerCache:

@@ -58,14 +58,10 @@ class Database:
         # in PostgreSQL takes a connection.
         self._one_writer = threading.Lock()
         try:
-            self._migrate()
-        except CommandError:
-            raise ConfigError(f"database: {name}: a newer version has written it") from None
-        except (SQLAlchemyError, OSError) as error:
-            words = in_words(error) or type(error).__name__
-            is_passing = self.is_shared and is_outage(error)
-            kind = DatabaseUnavailable if is_passing else ConfigError
-            raise kind(f"database: {name}: {words}") from None
+            self._bring_up(name)
+        except (ConfigError, DatabaseUnavailable):
+            self.close()
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -105,6 +101,17 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    def _bring_up(self, name: str) -> None:
+        try:
+            self._migrate()
+        except CommandError:
+            raise ConfigError(f"database: {name}: a newer version has written it") from None
+        except (SQLAlchemyError, OSError) as error:
+            words = in_words(error) or type(error).__name__
+            is_passing = self.is_shared and is_outage(error)
+            kind = DatabaseUnavailable if is_passing else ConfigError
+            raise kind(f"database: {name}: {words}") from None
 
     def _migrate(self) -> None:
         alembic = AlembicConfig()

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -27,11 +28,15 @@ from keyservice.operator_wire import Enrolment, Withdrawal
 from keyservice.replacement import Outcome
 from keyservice.schema import EventKind
 from keyservice.settling import Settled, settle
+from keyservice.store import StoredChanged
 from keyservice.transition import Verdict
 from keyservice.vetting_dates import vet_at
 
 _RETRY_INTERVAL = 3_600
 """Seconds until a vetting that failed for want of time or memory is tried again."""
+
+_ATTEMPTS = 3
+"""Of enrolling, when another service stores more of the same certificate at the same time."""
 
 _TAKEN = frozenset({Outcome.ACCEPT_FIRST, Outcome.UPDATE, Outcome.REPLACE, Outcome.WAIT})
 
@@ -71,30 +76,36 @@ class Enrolments:
         """
         self._answers.require_ours(mailbox)
         with self._one_at_a_time:
-            try:
-                certificate, minimised, stored = self._vet_with_history(octets)
-                _require_confirmed(certificate, confirmed)
-                require_usable(certificate, mailbox, self._clock())
-            except RejectedCertificate as rejected:
-                self._note_refusal(mailbox, rejected.refusal)
-                raise
-            level = Level.KNOWN_KEY if confirmed is None else Level.FINGERPRINT
-            certified_by = self._certified_by(mailbox, certificate, octets)
-            now = int(self._clock())
-            with self._database.writing() as connection:
-                due = vet_at(certificate, now)
-                store.require_unchanged(connection, certificate.fingerprint, stored)
-                store.save_certificate(connection, certificate, minimised, now, due)
-                sighting = Sighting(certificate.fingerprint, Source.OPERATOR, level, now)
-                at = ledger.sighted(connection, mailbox, sighting, certified_by)
-                settled = settle(connection, mailbox, self._answers.rules(mailbox), at)
-                decision = settled.about(certificate.fingerprint)
-                if decision is None or decision.outcome not in _TAKEN:
-                    # The transaction is undone: half a word of the operator's is none.
-                    raise Outweighed(_OUTWEIGHED)
-                if decision.outcome is Outcome.UPDATE:
-                    ledger.note(connection, mailbox, EventKind.UPDATED, now, decision.fingerprint)
-                affected = store.bound_mailboxes(connection, certificate.fingerprint)
+            for _ in range(_ATTEMPTS - 1):
+                with suppress(StoredChanged):
+                    return self._enrol(mailbox, octets, confirmed)
+            return self._enrol(mailbox, octets, confirmed)
+
+    def _enrol(self, mailbox: Mailbox, octets: bytes, confirmed: str | None) -> Enrolment:
+        try:
+            certificate, minimised, stored = self._vet_with_history(octets)
+            _require_confirmed(certificate, confirmed)
+            require_usable(certificate, mailbox, self._clock())
+        except RejectedCertificate as rejected:
+            self._note_refusal(mailbox, rejected.refusal)
+            raise
+        level = Level.KNOWN_KEY if confirmed is None else Level.FINGERPRINT
+        certified_by = self._certified_by(mailbox, certificate, octets)
+        now = int(self._clock())
+        with self._database.writing() as connection:
+            due = vet_at(certificate, now)
+            store.require_unchanged(connection, certificate.fingerprint, stored)
+            store.save_certificate(connection, certificate, minimised, now, due)
+            sighting = Sighting(certificate.fingerprint, Source.OPERATOR, level, now)
+            at = ledger.sighted(connection, mailbox, sighting, certified_by)
+            settled = settle(connection, mailbox, self._answers.rules(mailbox), at)
+            decision = settled.about(certificate.fingerprint)
+            if decision is None or decision.outcome not in _TAKEN:
+                # The transaction is undone: half a word of the operator's is none.
+                raise Outweighed(_OUTWEIGHED)
+            if decision.outcome is Outcome.UPDATE:
+                ledger.note(connection, mailbox, EventKind.UPDATED, now, decision.fingerprint)
+            affected = store.bound_mailboxes(connection, certificate.fingerprint)
         self._answers.count(mailbox, settled.conflicts)
         return self._enrolment(mailbox, certificate, settled, affected)
 
@@ -150,7 +161,8 @@ class Enrolments:
         with self._database.reading() as connection:
             waiting = store.due(connection, int(self._clock()), limit)
         for fingerprint in waiting:
-            with self._one_at_a_time:
+            # Whoever stored more of it meanwhile has vetted that.
+            with self._one_at_a_time, suppress(StoredChanged):
                 self._vet_one_again(fingerprint)
         return len(waiting)
 

@@ -21,6 +21,7 @@ _SQLITE = {
 _POSTGRESQL = {
     "08": "the connection to the database broke",
     "25006": "the database is a standby: it cannot be written to",
+    "25P03": "the database takes too long",
     "28": "the database refuses the user or the password",
     "3D000": "the server has no database of this name",
     "42501": "the database denies what is needed: does it belong to the user?",
@@ -57,13 +58,17 @@ def in_words(error: BaseException) -> str | None:
 
 def is_outage(error: BaseException) -> bool:
     """Whether the database did not do what it was asked, and may do so later."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
     return isinstance(error, OperationalError | InterfaceError | PoolTimeout)
 
 
 def _of_database(error: BaseException | None) -> str | None:
     for attribute, meanings in (("sqlite_errorname", _SQLITE), ("sqlstate", _POSTGRESQL)):
         if isinstance(code := getattr(error, attribute, None), str):
-            return next((words for begin, words in meanings.items() if code.startswith(begin)), None)
+            return next(
+                (words for begin, words in meanings.items() if code.startswith(begin)), None
+            )
     if not hasattr(error, "sqlstate"):
         return None
     said = str(error)

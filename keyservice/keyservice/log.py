@@ -46,10 +46,8 @@ class JSONFormatter(logging.Formatter):
 
 def _exception(error: BaseException) -> dict[str, object]:
     frames = traceback.extract_tb(error.__traceback__)[-8:]
-    line: dict[str, object] = {
-        "exception": type(error).__name__,
-        "at": [f"{frame.name}:{frame.lineno}" for frame in frames],
-    }
+    places = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames]
+    line: dict[str, object] = {"exception": type(error).__name__, "at": " ".join(places)}
     if words := in_words(error):
         line["detail"] = words
     return line

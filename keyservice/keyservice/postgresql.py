@@ -23,7 +23,7 @@ STATEMENT_SECONDS = 5
 
 _POOL_SECONDS = 2.0
 _IDLE_SECONDS = 10
-"""After which the server gives up a transaction whose service was cut off; others may write then."""
+"""After which the server gives up the transaction of a service that was cut off."""
 
 _MIGRATION_SECONDS = 120
 
@@ -34,6 +34,7 @@ _WRITING = 1
 
 _DEFAULTS: Mapping[str, str] = {
     "application_name": "letterlock-keyservice",
+    "client_encoding": "UTF8",
     "connect_timeout": "2",
     # One that cannot be written to is a standby, and tells of yesterday.
     "target_session_attrs": "read-write",
@@ -72,8 +73,8 @@ def server(url: str, password: str = "") -> Server:
     be reached by TLS, and prove its name.
     """
     try:
-        from psycopg import ProgrammingError  # noqa: PLC0415 (an extra that few install)
-        from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
     except ImportError:
         raise ConfigError("database: PostgreSQL takes the extra letterlock[postgresql]") from None
     try:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     text,
 )
@@ -74,6 +76,17 @@ def _key_id(context: DefaultExecutionContext) -> str | None:
 def _inserted(context: DefaultExecutionContext, column: str) -> str:
     values: dict[str, str] = context.get_current_parameters()  # type: ignore[no-untyped-call]
     return values[column]
+
+
+class Prose(TypeDecorator[str]):
+    """Text that others had a part in; PostgreSQL takes no NUL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
+        """Return what can be stored."""
+        return None if value is None else value.replace("\0", "\ufffd")
 
 
 Seconds = Integer().with_variant(BigInteger(), "postgresql")
@@ -131,7 +144,7 @@ evidence = Table(
     Column("level", Integer, nullable=False),
     Column("authenticated", Boolean, nullable=False),
     Column("seen_at", Seconds, nullable=False),
-    Column("detail", Text),
+    Column("detail", Prose),
     # The certificate in use then, if it had certified this one for the mailbox.
     Column("certified_by", String(64)),
 )
@@ -144,9 +157,9 @@ inquiry = Table(
     Column("source", String(32), nullable=False),
     Column("result", String(16), nullable=False),
     Column("at", Seconds, nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("detail", Prose, nullable=False),
     # Why what was found is not used, if vetting refused it.
-    Column("refused", Text),
+    Column("refused", Prose),
 )
 
 binding = Table(
@@ -198,7 +211,7 @@ event = Table(
     Column("at", Seconds, nullable=False, index=True),
     Column("fingerprint", String(64)),
     Column("reason", String(32)),
-    Column("detail", Text),
+    Column("detail", Prose),
 )
 
 mailbox_policy = Table(

@@ -6,22 +6,25 @@ lease: a PING that is answered proves that every change before it was sent has b
 renews the lease. A connection that breaks ends it at once; one that went dead without a word
 ends it after `STALENESS_MAX` seconds, even if the thread that listens never ran again.
 
+Of a cluster every master is listened to, and each must say with every beat that the slots are
+where they were: what one of them would tell that is not listened to, counts as told by none.
+
 A Redis that keeps changes to itself makes an answer last until it expires (`LIFETIME_MAX`), as
 it can without this module, too.
 """
 
 import contextlib
 import logging
+import selectors
 import threading
 import time
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from keyservice.held import HeldAnswers
 from keyservice.record import RECORD_PREFIX
+from keyservice.redis_servers import Servers, Topology, topology
 
 HEARTBEAT = 1.0
 """Seconds from one PING to the next."""
@@ -38,6 +41,8 @@ _PAUSE_MAX = 5.0
 
 # The last three are what redis-py makes of octets that are no RESP.
 _FAILURES = (redis.RedisError, OSError, ValueError, TypeError, LookupError)
+
+_OPTIONS = {"protocol": 3, "socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +67,7 @@ class Tracking:
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
         self._pause = 0.0
-        self._pool = redis.ConnectionPool.from_url(
-            url,
-            protocol=3,
-            socket_timeout=PATIENCE,
-            socket_connect_timeout=PATIENCE,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._servers = Servers.parse(url)
 
     def start(self) -> None:
         """Listen, if that was not begun before. Not before a fork, which no thread survives."""
@@ -87,18 +86,48 @@ class Tracking:
         self._stopped.set()
 
     def _run(self) -> None:
-        connection: _Connection = self._pool.make_connection()
         while not self._stopped.wait(self._pause):
+            connections: list[_Connection] = []
             try:
-                self._listen(connection)
+                connections, slots = self._servers.connections(_OPTIONS)
+                self._listen(connections, slots)
             except _FAILURES as error:
                 self._note(error)
             finally:
                 self.held.lose()
-                connection.disconnect()
+                for connection in connections:
+                    connection.disconnect()
 
-    def _listen(self, connection: _Connection) -> None:
+    def _listen(self, connections: list[_Connection], slots: Topology) -> None:
         """Return when stopped; raises one of _FAILURES if Redis is not as it should be."""
+        for connection in connections:
+            self._track(connection)
+        with selectors.DefaultSelector() as readable:
+            for connection in connections:
+                readable.register(connection._sock, selectors.EVENT_READ, connection)
+            while not self._stopped.is_set():
+                sent = time.monotonic()
+                self._beat(connections, slots)
+                self.held.renew(sent + STALENESS_MAX)
+                self._pause = 0.0
+                while (left := sent + HEARTBEAT - time.monotonic()) > 0:
+                    for key, _ in readable.select(left):
+                        # What is in its buffer, the selector does not see.
+                        while key.data.can_read(0):
+                            self._hear(key.data.read_response(push_request=True))
+
+    def _beat(self, connections: list[_Connection], slots: Topology) -> None:
+        """Return when each server has told all that it had to; they must be those that count."""
+        for connection in connections:
+            connection.send_command(*("CLUSTER", "SLOTS") if slots else ("PING",))
+        for connection in connections:
+            reply = self._await(connection)
+            if slots and topology(reply, connection.host) != slots:
+                raise redis.ConnectionError("the cluster has changed")
+            if not slots and reply != b"PONG":
+                raise redis.ConnectionError("a reply that nobody asked for")
+
+    def _track(self, connection: _Connection) -> None:
         connection.connect()
         # Options in the URL win over ours; with RESP2, Redis would say OK and push nothing.
         if connection.get_protocol() != 3:
@@ -106,23 +135,16 @@ class Tracking:
         # redis-py has no public way to see these pushes; its own cache does the same.
         connection._parser.set_invalidation_push_handler(_Changed)
         connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", RECORD_PREFIX)
-        self._await(connection, b"OK")
-        while not self._stopped.is_set():
-            sent = time.monotonic()
-            connection.send_command("PING")
-            self._await(connection, b"PONG")
-            self.held.renew(sent + STALENESS_MAX)
-            self._pause = 0.0
-            while (left := sent + HEARTBEAT - time.monotonic()) > 0:
-                if connection.can_read(left):
-                    self._hear(connection.read_response(push_request=True))
+        if self._await(connection) != b"OK":
+            raise redis.ConnectionError("it does not track")
 
-    def _await(self, connection: _Connection, expected: bytes) -> None:
+    def _await(self, connection: _Connection) -> object:
         until = time.monotonic() + PATIENCE
-        while (reply := connection.read_response(push_request=True)) != expected:
+        while isinstance(reply := connection.read_response(push_request=True), _Changed):
             self._hear(reply)
             if time.monotonic() > until:
                 raise redis.TimeoutError("no reply, only pushes")
+        return reply
 
     def _hear(self, reply: object) -> None:
         if not isinstance(reply, _Changed):

@@ -154,7 +154,8 @@ class RedisStore:
     def delete(self, names: Iterable[str]) -> None:
         """See `markers.Store`."""
         try:
-            self._client.delete(*names)
+            for name in names:  # in a cluster each is elsewhere
+                self._client.delete(name)
         except redis.RedisError as error:
             self._outage.failed(error)
             metrics.FAILURES.labels("marker_not_kept").inc()

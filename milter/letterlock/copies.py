@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from letterlock import metrics, outgoing
+from letterlock import log, metrics, outgoing
 from letterlock.markers import Markers, Store
 from letterlock.outgoing import Builds
 from letterlock.plan import Treated
@@ -33,7 +33,8 @@ class Copies:
                 if markers.accepted_before(mailbox):
                     metrics.COPIES_ACCEPTED_BEFORE.inc()
                     continue
-                session.send(self._copy(transaction, treated))
+                copy = session.send(self._copy(transaction, treated))
+                log.outcome("reentered", queue_id=transaction.envelope.queue_id, copy=copy)
                 markers.accepted(mailbox)
                 metrics.COPIES_ACCEPTED.inc()
         return markers

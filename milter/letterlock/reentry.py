@@ -14,6 +14,7 @@ from letterlock.errors import ReentryFailed
 
 _TIMEOUT_SECONDS = 120.0
 _LINE_START_DOT = re.compile(rb"\n\.")
+_QUEUED = re.compile(rb"queued as ([0-9A-Za-z]{1,40})")
 _ORDINARY = ("RET=", "ENVID=", "NOTIFY=", "ORCPT=")
 
 
@@ -61,8 +62,11 @@ class ReentrySession:
     def __exit__(self, *_: object) -> None:
         self._smtp.close()
 
-    def send(self, copy: Copy) -> None:
-        """Have `copy` accepted, or raise ReentryFailed. Never tries twice."""
+    def send(self, copy: Copy) -> str:
+        """Have `copy` accepted, or raise ReentryFailed. Never tries twice.
+
+        Returns its queue ID; empty if the port does not tell.
+        """
         try:
             options = [p for p in copy.parameters if self._offered(p)]
             self._expect(self._smtp.mail(copy.reverse_path, options), 250)
@@ -72,9 +76,12 @@ class ReentrySession:
             self._expect(self._smtp.docmd("DATA"), 354)
             for piece in dot_stuffed(copy.octets):
                 self._smtp.send(piece)
-            self._expect(self._smtp.getreply(), 250)
+            reply = self._smtp.getreply()
+            self._expect(reply, 250)
         except OSError as error:  # smtplib's own exceptions are OSErrors too
             raise ReentryFailed(f"re-entry port: {type(error).__name__}") from None
+        queued = _QUEUED.search(reply[1])
+        return queued[1].decode() if queued else ""
 
     def _offered(self, parameter: str) -> bool:
         name = parameter.partition("=")[0].upper()

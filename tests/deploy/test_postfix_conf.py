@@ -21,7 +21,7 @@ PLACEHOLDERS = {
     "SUBMISSION": "unix:letterlock/submission.sock",
     "SOCKETMAP": "unix:letterlock/socketmap.sock",
     "SENDER_LOGINS": "hash:/etc/postfix/sender_logins",
-    "CLIENT_CA": "/var/lib/letterlock/client-ca.pem",
+    "CLIENT_CA": "/var/lib/letterlock-keyservice/client-ca.pem",
     "SASL": "private/auth",
 }
 OF_OURS = {"letterlock_milter", "letterlock_submission_milter", "letterlock_client_restrictions"}

@@ -78,6 +78,7 @@ class World:
         if self.fails_at == len(self.sent):
             raise ReentryFailed("refused")
         self.sent.append((copy.recipients, b"".join(copy.octets)))
+        return f"4COPY{len(self.sent)}"
 
     def get(self, name):
         return self.store.get(name)

@@ -162,7 +162,7 @@ class KeyServiceProcess(_Process):
     """The key service on a unix socket, with metrics on a free port.
 
     `domains` is the `[domains]` table: name to settings. `redis_url` "" means no cache.
-    `sections`: further tables of the configuration, such as `public`.
+    `sections`: further tables of the configuration, such as `public`; `settings`: further keys.
     """
 
     def __init__(
@@ -174,9 +174,11 @@ class KeyServiceProcess(_Process):
         tcp: bool = False,
         secret: bytes = SECRET,
         sections: Mapping[str, Mapping[str, object]] | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(directory)
         self.sections = sections or {}
+        self.settings = settings or {}
         self.redis_url = redis_url
         self.secret = secret
         self.socket = directory / "keyservice.sock"
@@ -192,11 +194,12 @@ class KeyServiceProcess(_Process):
         """Write the configuration and the secret; takes effect at the next start."""
         self.secret_file.touch(mode=0o640)
         self.secret_file.write_bytes(self.secret + b"\n")
+        settings = {"database": str(self.database), **self.settings}
         lines = [
             f"socket = {json.dumps(str(self.socket))}",
             f"tcp = {json.dumps(self.tcp)}",
             f"metrics = {json.dumps(self.metrics)}",
-            f"database = {json.dumps(str(self.database))}",
+            *(f"{key} = {json.dumps(value)}" for key, value in settings.items()),
             "[redis]",
             f"url = {json.dumps(self.redis_url)}",
             f"secret_file = {json.dumps(str(self.secret_file))}",

@@ -139,9 +139,7 @@ class MailStore:
         return Outcome(process.returncode, output, errors)
 
     @contextmanager
-    def started(
-        self, *arguments: str, store: str = ""
-    ) -> Iterator["subprocess.Popen[str]"]:
+    def started(self, *arguments: str, store: str = "") -> Iterator["subprocess.Popen[str]"]:
         """Yield the running command; it is killed in the end."""
         command = [
             *(sys.executable, "-c", "from letterlock.cli import main; main()", "re-encrypt"),

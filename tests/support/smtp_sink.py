@@ -31,12 +31,12 @@ class Taken:
 
 
 class SMTPSink:
-    """Listens on a free loopback port from its creation to `close`.
+    """Listens from its creation to `close`: on a free loopback port, unless told where.
 
     It takes mail for everybody but mailboxes whose name begins with `gone` (550) or `later` (451).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.messages: list[Taken] = []
         sink = self
 
@@ -44,7 +44,7 @@ class SMTPSink:
             def handle(self) -> None:
                 sink._converse(self)
 
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Conversation)
+        self._server = socketserver.ThreadingTCPServer((host, port), Conversation)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 

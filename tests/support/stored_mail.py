@@ -1,9 +1,10 @@
 """Mail as it lies in a store, an encryption for its owner, and what he reads of the result."""
 
-from keyservice.client import Answer, Mailbox, MailboxPolicy
 from fake_keyservice import MemoryOwner
+from keyservice.client import Answer, Mailbox, MailboxPolicy
 from letterlock.ciphertext import Spill
 from letterlock.message import split
+from letterlock.reencryption.addressee import Addressee
 from letterlock.reencryption.encryption import Encryption
 from letterlock.restore import encrypted_header, restore
 
@@ -24,7 +25,8 @@ def encryption(owner: MemoryOwner, clock=lambda: NOW, **policy: object) -> Encry
         )
 
     spill = Spill("/nonexistent", 1 << 30)
-    return Encryption(Mailbox.parse(owner.address), lookup, "mx.example.test", spill, clock)
+    addressee = Addressee(Mailbox.parse(owner.address), lookup, clock)
+    return Encryption(addressee, "mx.example.test", spill)
 
 
 def is_encrypted(stored: bytes) -> bool:

@@ -107,8 +107,9 @@ class Authorities:
             try:
                 trusted_file.write(Path(path), trusted)
             except OSError as error:
-                log.warning("client_ca_file_failed", extra={"error": error.strerror})
-                return f"client_ca.trusted_file: {path}: {error.strerror}"
+                problem = f"client_ca.trusted_file: {path}: {error.strerror}"
+                log.warning("client_ca_file_failed", extra={"detail": problem})
+                return problem
         return None
 
     def _changed(self) -> ClientCAs:

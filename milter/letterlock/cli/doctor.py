@@ -1,11 +1,13 @@
 """`letterlock doctor`: does this host keep Letterlock's promise?"""
 
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
 import click
 import msgspec
+from prometheus_client import CollectorRegistry, write_to_textfile
 
 from letterlock import config, postfix
 from letterlock.config import Config
@@ -15,7 +17,8 @@ from letterlock.doctor.host import Host
 from letterlock.doctor.keyservice_file import KeyServiceFile
 from letterlock.doctor.probes import Probes
 from letterlock.errors import ConfigError
-from letterlock.postfix_findings import Expected, Finding, Severity
+from letterlock.postfix_findings import Expected, Severity
+from letterlock.queue_orphans import Orphan, QueueUnreadable, queue_directories, sweep
 
 EXIT_FINDINGS = 1
 EXIT_UNREADABLE = 2
@@ -79,8 +82,9 @@ def doctor(
     Exit status: 0 none (notes aside), 1 some, 2 the settings cannot be read.
     """
     milter_config, keyservice = _configuration(config_path, keyservice_config)
+    directory = config_directory or milter_config.postfix.config_directory
     try:
-        settings = postfix.read(config_directory or milter_config.postfix.config_directory)
+        settings = postfix.read(directory)
     except postfix.PostfixUnreadable as error:
         _end(str(error))
     expected = Expected(milter, submission, milter_config.postfix.reentry)
@@ -98,7 +102,9 @@ def doctor(
     found = examine(case, Probes(host))
     click.echo(msgspec.json.encode(found).decode() if as_json else report.as_text(found))
     if textfile is not None:
-        _write(textfile, found, is_encrypted=leftovers.is_spool_encrypted(host, case.queue))
+        orphans = _orphans(directory)
+        is_encrypted = leftovers.is_spool_encrypted(host, case.queue)
+        _write(textfile, report.as_metrics(found, orphans, is_spool_encrypted=is_encrypted))
     if any(finding.severity is not Severity.NOTE for finding in found):
         sys.exit(EXIT_FINDINGS)
 
@@ -110,9 +116,18 @@ def _configuration(path: Path, keyservice_path: Path) -> tuple[Config, KeyServic
         _end(str(error))
 
 
-def _write(path: Path, found: list[Finding], *, is_encrypted: bool) -> None:
+def _orphans(config_directory: str) -> list[Orphan]:
     try:
-        report.write_metrics(path, found, is_spool_encrypted=is_encrypted)
+        queues = queue_directories(config_directory)
+        return [each for queue in queues for each in sweep(queue, time.time(), remove=False)]
+    except (postfix.PostfixUnreadable, QueueUnreadable) as error:
+        _end(str(error))
+
+
+def _write(path: Path, metrics: CollectorRegistry) -> None:
+    try:
+        # Whole or not at all.
+        write_to_textfile(str(path), metrics)
     except OSError as error:
         _end(f"{path}: {error.strerror}")
 

@@ -18,7 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from keyservice.client import ClientConfig, KeyServiceClient, Mailbox, Outcome
 from letterlock.ciphertext import Spill
 from letterlock.cli.service import MailboxParameter, print_json, speaks_with_service
-from letterlock.reencryption.encryption import Encryption, NoCertificate
+from letterlock.reencryption.addressee import Addressee, NoCertificate
+from letterlock.reencryption.encryption import Encryption
 from letterlock.reencryption.engine import Audience, Engine, Fate, Pace, Summary
 from letterlock.reencryption.imap_server import BadAddress
 from letterlock.reencryption.opening import opened
@@ -39,7 +40,13 @@ _IN_THE_END = (
 
 @click.command("re-encrypt")
 @click.argument("store", metavar="MAILDIR|IMAP-URL")
-@click.option("--mailbox", metavar="ADDRESS", type=MailboxParameter(), required=True)
+@click.option(
+    "--mailbox",
+    metavar="ADDRESS",
+    type=MailboxParameter(),
+    required=True,
+    help="Whose mail it is, and whose certificate it is encrypted to.",
+)
 @click.option("--dry-run", is_flag=True, help="Only count what would be encrypted.")
 @click.option(
     "--rate",
@@ -77,9 +84,10 @@ def re_encrypt(
     try:
         lookup = KeyServiceClient(ClientConfig(service=service)).lookup
         spill = Spill(tempfile.gettempdir(), _SPILL_OCTETS)
-        encryption = Encryption(mailbox, lookup, authserv_id, spill)
+        addressee = Addressee(mailbox, lookup)
+        encryption = Encryption(addressee, authserv_id, spill)
         with opened(store, service, ask, is_dry=options["dry_run"]) as place:
-            fingerprint = encryption.recipient().fingerprint
+            fingerprint = addressee.recipient().fingerprint
             total = sum(len(place.references(folder)) for folder in place.folders())
             if not options["dry_run"] and not options["yes"]:
                 click.confirm(_QUESTION.format(total, store, fingerprint, mailbox), abort=True)

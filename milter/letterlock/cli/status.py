@@ -15,6 +15,8 @@ from rich.text import Text
 from letterlock import config, daemon_page
 from letterlock.cli.service import console, print_json
 from letterlock.daemon_page import Page, PageUnreadable
+from letterlock.doctor import keyservice_file
+from letterlock.doctor.keyservice_file import KeyServiceFile
 from letterlock.errors import ConfigError
 from letterlock.status import (
     Count,
@@ -40,10 +42,11 @@ _PAGE_SECONDS = 5.0
     help="The milter's configuration, which says where its page is.",
 )
 @click.option(
-    "--keyservice-metrics",
-    default="127.0.0.1:9465",
+    "--keyservice-config",
+    type=click.Path(path_type=Path),
+    default="/etc/letterlock/keyservice.toml",
     show_default=True,
-    help="Where the key service's page is, HOST:PORT.",
+    help="The key service's.",
 )
 @click.option(
     "--interval",
@@ -56,7 +59,7 @@ _PAGE_SECONDS = 5.0
 @click.option("--once", is_flag=True, help="Print it once and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, once.")
 def status(
-    config_path: Path, keyservice_metrics: str, interval: float, once: bool, as_json: bool
+    config_path: Path, keyservice_config: Path, interval: float, once: bool, as_json: bool
 ) -> None:
     """Show what the milter and the key service do, until Ctrl-C.
 
@@ -66,8 +69,8 @@ def status(
     Exit status: 0, or 69 if a daemon does not answer (with --once or --json).
     """
     try:
-        addresses = (config.load(config_path).metrics, keyservice_metrics)
-        watch = _Watch(addresses)
+        keyservice = keyservice_file.load(keyservice_config) or KeyServiceFile()
+        watch = _Watch((config.load(config_path).metrics, keyservice.metrics))
         if as_json or once:
             time.sleep(interval)
             seen = watch.look()
@@ -159,8 +162,10 @@ def _keyservice(seen: KeyServiceStatus | None) -> Table | Text:
 
 def _table(title: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for name, justify in (("", "left"), ("", "left"), ("in all", "right"), ("a second", "right")):
-        table.add_column(name, justify="right" if justify == "right" else "left")
+    for name in ("", ""):
+        table.add_column(name)
+    for name in ("in all", "a second"):
+        table.add_column(name, justify="right")
     return table
 
 

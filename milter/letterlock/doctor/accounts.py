@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _ANSWER_OCTETS_MAX = 65_536
+_ANSWERED = "="
 
 
 class NotPossible(Exception):
@@ -19,7 +20,7 @@ class NotPossible(Exception):
 def as_account(name: str, work: Callable[[], str], *, directory: str = "/", chroot: bool) -> str:
     """Return what `work` says as account `name` in `directory`, its root directory if `chroot`.
 
-    An OSError in it is returned as its text. Raises NotPossible.
+    An OSError in `work` is returned as its text. Raises NotPossible.
     """
     if os.geteuid() != 0:
         raise NotPossible("run it as root")
@@ -35,19 +36,28 @@ def as_account(name: str, work: Callable[[], str], *, directory: str = "/", chro
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read(_ANSWER_OCTETS_MAX).decode()
     os.waitpid(child, 0)
-    return answer
+    if not answer.startswith(_ANSWERED):
+        raise NotPossible(answer)
+    return answer.removeprefix(_ANSWERED)
 
 
 def _answer(writing: int, become: Callable[[], None], work: Callable[[], str]) -> None:
     try:
         become()
-        text = work()
+        text = _ANSWERED + _answer_of(work)
     except OSError as error:
-        text = error.strerror or type(error).__name__
+        text = error.strerror or "impossible"
     except BaseException as error:  # noqa: BLE001 (nothing of the parent's may go on in the child)
         text = type(error).__name__
     os.write(writing, text.encode())
     os._exit(0)
+
+
+def _answer_of(work: Callable[[], str]) -> str:
+    try:
+        return work()
+    except OSError as error:
+        return error.strerror or type(error).__name__
 
 
 def _become(account: pwd.struct_passwd, directory: str, *, chroot: bool) -> None:

@@ -3,6 +3,7 @@
 That something accepts a connection says little: under socket activation it is systemd.
 """
 
+import encodings.idna  # noqa: F401 (inside the chroot it cannot be loaded any more)
 import socket
 import struct
 from collections.abc import Callable, Iterator

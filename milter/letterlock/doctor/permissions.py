@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from letterlock.doctor.host import Host
 from letterlock.postfix_findings import Finding, Severity
 
-_PASSWORD = re.compile(r"(?m)^\s*url\s*=\s*[\"'][a-z]+://[^\"'/]*:[^\"'/]+@")
+_PASSWORD = re.compile(r"(?m)^\s*url\s*=\s*[\"'][a-z+]+://([^\"'/]*:[^\"'/]+@|[^\"']*password=)")
 
 
 def secrets(host: Host, paths: Iterable[str]) -> Iterator[Finding]:

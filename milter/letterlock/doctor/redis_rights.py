@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import redis
 
-from keyservice.client import connect
+from keyservice.client import RedisClient, connect
 from letterlock.postfix_findings import Finding, Severity
 
 _SECONDS = 3.0
@@ -67,7 +67,7 @@ def ask(url: str) -> Rights:
     return Rights(denied=_names(denied), beyond=_names(beyond))
 
 
-def _may(client: redis.Redis, command: Sequence[str]) -> bool:
+def _may(client: RedisClient, command: Sequence[str]) -> bool:
     try:
         client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
     except redis.exceptions.NoPermissionError:
@@ -92,5 +92,6 @@ def _in_words(error: Exception) -> str:
 
 
 def _without_password(url: str) -> str:
-    scheme, slashes, rest = url.partition("://")
+    # In the options as well there may be one.
+    scheme, slashes, rest = url.partition("?")[0].partition("://")
     return f"{scheme}{slashes}{rest.rpartition('@')[2]}"

@@ -1,11 +1,12 @@
 """Findings as people, and as Prometheus read them."""
 
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge
 
 from letterlock.postfix_findings import Finding, Severity
+from letterlock.queue_orphans import Orphan
 
 
 def as_text(found: list[Finding]) -> str:
@@ -13,9 +14,11 @@ def as_text(found: list[Finding]) -> str:
     return "\n\n".join(map(_paragraph, found)) if found else "Nothing to correct."
 
 
-def write_metrics(path: Path, found: list[Finding], *, is_spool_encrypted: bool) -> None:
-    """Write for node_exporter's textfile collector, whole or not at all. Raises OSError."""
-    registry = CollectorRegistry()
+def as_metrics(
+    found: Sequence[Finding], orphans: Sequence[Orphan], *, is_spool_encrypted: bool
+) -> CollectorRegistry:
+    """Return what node_exporter's textfile collector is given."""
+    registry, now = CollectorRegistry(), time.time()
     findings = Gauge(
         "letterlock_doctor_findings",
         "What letterlock doctor found to correct or to look at.",
@@ -30,11 +33,17 @@ def write_metrics(path: Path, found: list[Finding], *, is_spool_encrypted: bool)
         registry=registry,
     ).set(is_spool_encrypted)
     Gauge(
+        "letterlock_queue_orphan_age_seconds",
+        "How long the oldest file that a killed cleanup(8) left has lain in Postfix's queue;"
+        " 0: there is none.",
+        registry=registry,
+    ).set(max((now - orphan.modified_at for orphan in orphans), default=0))
+    Gauge(
         "letterlock_doctor_last_run_timestamp_seconds",
         "When letterlock doctor has last looked.",
         registry=registry,
-    ).set(time.time())
-    write_to_textfile(str(path), registry)
+    ).set(now)
+    return registry
 
 
 def _paragraph(finding: Finding) -> str:

@@ -13,7 +13,7 @@ class Proof(Enum):
     VALIDATES = "it validates"
     BELIEVES_ANYTHING = "it gives answers whose signatures are wrong"
     NO_DNSSEC = "it does not say that it has verified signatures"
-    SILENT = "it does not answer"
+    SILENT = "it has no answer about a zone that is in order"
 
 
 def resolver(discovery: Discovery, proof: Proof) -> Iterator[Finding]:

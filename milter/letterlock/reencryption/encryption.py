@@ -2,12 +2,9 @@
 
 import os
 import re
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from keyservice.client import Answer, Mailbox, Outcome
 from letterlock import payloads
 from letterlock.ciphertext import Spill
 from letterlock.classify import Classifier, is_for
@@ -19,13 +16,10 @@ from letterlock.outgoing import Builder, Outgoing
 from letterlock.own_fields import ENCRYPTED_HEADER_OCTETS_MAX, UnprintableField
 from letterlock.plan import UNCHANGED, Treated
 from letterlock.policy import Treatment, treat
+from letterlock.reencryption.addressee import Addressee
 from letterlock.reencryption.line_ends import Arrived
 from letterlock.reencryption.store import MessageFailed, StoreFailed
-from letterlock.subkeys import usable_subkeys
 from letterlock.transaction import Recipient, Transaction
-
-ASKED_ANEW_SECONDS = 60
-"""How long after a withdrawal mail may still be encrypted to the certificate."""
 
 _OURS = re.compile(rb"v=1;[ \t]*by=[^;\s]+;[ \t]*fpr=(?:[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})")
 
@@ -38,15 +32,6 @@ _FORMS_OF_DOVECOT = {
     b"CRYPTED\x03\x07": "mail-crypt",
 }
 """How files begin that hold a message in a form which only Dovecot reads."""
-
-
-class NoCertificate(Exception):
-    """There is nothing to encrypt to; the text says why."""
-
-    def __init__(self, answer: Answer) -> None:
-        """`answer`: of the key service."""
-        super().__init__(_why_not(answer))
-        self.outcome = answer.outcome
 
 
 class Left(Enum):
@@ -68,34 +53,11 @@ class Encrypted:
 class Encryption:
     """Encrypts the stored messages of one mailbox."""
 
-    def __init__(
-        self,
-        mailbox: Mailbox,
-        lookup: Callable[[Mailbox], Answer],
-        authserv_id: str,
-        spill: Spill,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, addressee: Addressee, authserv_id: str, spill: Spill) -> None:
         """`authserv_id`: as in the milter's configuration."""
-        self._mailbox = mailbox
-        self._lookup = lookup
+        self._addressee = addressee
         self._authserv_id = authserv_id
         self._spill = spill
-        self._clock = clock
-        self._recipient: Recipient | None = None
-        self._asked_at = 0.0
-
-    def recipient(self) -> Recipient:
-        """Return whom is encrypted for, asked within the last minute. Raises NoCertificate."""
-        now = self._clock()
-        if self._recipient is None or not 0 <= now - self._asked_at < ASKED_ANEW_SECONDS:
-            answer = self._lookup(self._mailbox)
-            subkeys = usable_subkeys(answer, now)
-            if not subkeys:
-                raise NoCertificate(answer)
-            self._recipient = Recipient(self._mailbox, answer, subkeys)
-            self._asked_at = now
-        return self._recipient
 
     def encrypt(self, stored: bytes, stored_at: float) -> Encrypted | Left:
         """Return what takes the place of `stored`, or why nothing does.
@@ -106,7 +68,7 @@ class Encryption:
         for beginning, name in _FORMS_OF_DOVECOT.items():
             if stored.startswith(beginning):
                 raise MessageFailed(f"stored by Dovecot as {name}, which only IMAP reads")
-        recipient = self.recipient()
+        recipient = self._addressee.recipient()
         arrived = Arrived.of(stored)
         section, body = split(arrived.octets)
         found = _classified(section, body)
@@ -181,15 +143,3 @@ def _is_ours(field: HeaderField) -> bool:
 
 def _fits(encrypted: bytes) -> bool:
     return len(encrypted) <= ENCRYPTED_HEADER_OCTETS_MAX
-
-
-def _why_not(answer: Answer) -> str:
-    match answer.outcome:
-        case Outcome.OUTSIDE:
-            return "its domain is not served by the key service"
-        case Outcome.NOT_FOUND:
-            return "it has no certificate"
-        case Outcome.FOUND:
-            return "its certificate has no subkey that can be encrypted to"
-        case Outcome.REJECTED | Outcome.UNAVAILABLE:
-            return answer.reason or answer.outcome.value

@@ -81,7 +81,6 @@ class Engine(Generic[Message]):
 
     def run(self) -> Summary:
         """Encrypt all that is stored. Raises NoCertificate, StoreFailed."""
-        self._encryption.recipient()
         if not self._is_dry:
             self._decide(Fate.ENCRYPTED, self._store.recover())
         for _ in range(PASSES_MAX):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from letterlock.reencryption.imap_session import DELETED, Flags, Selected, Session
+from letterlock.reencryption.imap_answers import DELETED, Flags, Selected
+from letterlock.reencryption.imap_session import Session
 from letterlock.reencryption.imap_syntax import decoded_name
 from letterlock.reencryption.journal import Journal
 from letterlock.reencryption.store import Done, MessageFailed, Reference, Stored, StoreFailed

@@ -1,55 +1,27 @@
 """The few things that are asked of an IMAP server, in octets and numbers."""
 
 import imaplib
-import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-from letterlock.reencryption.imap_syntax import (
-    Incomprehensible,
-    Value,
-    octets_of,
-    pairs,
-    quoted,
-    text_of,
-    values,
+from letterlock.reencryption.imap_answers import (
+    DELETED,
+    Fetched,
+    Flags,
+    Items,
+    Selected,
+    State,
+    appended_uid,
+    broken,
+    by_uid,
+    folder_names,
+    message_of,
+    namespaces,
+    said,
+    state_of,
 )
+from letterlock.reencryption.imap_syntax import octets_of, quoted
 from letterlock.reencryption.store import MessageFailed, StoreFailed
-
-DELETED = b"\\Deleted"
-
-_RECENT = b"\\Recent"
-"""No client can set it."""
-
-_NO_FOLDERS = frozenset({b"\\noselect", b"\\nonexistent", b"\\all"})
-"""The last shows messages of all others once more (RFC 6154 §2)."""
-
-_APPENDUID = re.compile(rb"\[APPENDUID [0-9]+ ([0-9]+)\]", re.IGNORECASE)
-
-Flags = frozenset[bytes]
-
-
-class Selected(NamedTuple):
-    """A folder that was opened."""
-
-    validity: int
-    next_uid: int
-    is_empty: bool
-
-
-class State(NamedTuple):
-    """The flags of a message, without \\Recent."""
-
-    flags: Flags
-    modseq: int | None
-
-
-class Fetched(NamedTuple):
-    """A message."""
-
-    state: State
-    date: str
-    octets: bytes
 
 
 class Session:
@@ -63,19 +35,20 @@ class Session:
         (line,) = self._ask("CAPABILITY", server.capability)
         self._capabilities = frozenset(line.upper().split())
         if b"UIDPLUS" not in self._capabilities:
-            raise StoreFailed("the server has no UIDPLUS (RFC 4315): mail of others could go")
+            raise StoreFailed("the server has no UIDPLUS (RFC 4315): other mail could go, too")
 
     def folders(self) -> list[str]:
         """Return the names, as the server encodes them, of what belongs to this user."""
         mine, others = self._namespaces()
-        found = []
-        for prefix in mine:
-            for data in _parsed(self._ask("LIST", self._server.list, b'""', quoted(prefix + "*"))):
-                attributes, _, name = data
-                text = text_of(name)
-                if _is_folder(attributes) and not text.startswith(tuple(others)):
-                    found.append(text)
-        return sorted(set(found))
+        found = {
+            name
+            for prefix in mine
+            for name in folder_names(
+                self._ask("LIST", self._server.list, b'""', quoted(prefix + "*"))
+            )
+            if not name.startswith(others)
+        }
+        return sorted(found)
 
     def select(self, folder: str) -> Selected | None:
         """Open a folder; None if it is gone."""
@@ -84,7 +57,7 @@ class Session:
         except imaplib.IMAP4.readonly:
             raise StoreFailed(f"{folder} can only be read") from None
         except (imaplib.IMAP4.error, OSError) as error:
-            raise _broken(error) from None
+            raise broken(error) from None
         if kind != "OK":
             return None
         validity, next_uid = (self._number(name) for name in ("UIDVALIDITY", "UIDNEXT"))
@@ -92,63 +65,53 @@ class Session:
 
     def sizes(self, first: int) -> dict[int, int]:
         """Return UID and size of each message from UID `first` on."""
-        found = self._fetch(f"{first}:*", "(UID RFC822.SIZE)")
         # `*` is the last message, whatever comes before it (RFC 3501 §6.4.8).
         return {
             uid: int(octets_of(items[b"RFC822.SIZE"]))
-            for uid, items in found.items()
+            for uid, items in self._fetch(f"{first}:*", "(UID RFC822.SIZE)").items()
             if uid >= first and b"RFC822.SIZE" in items
         }
 
     def message(self, uid: int) -> Fetched | None:
         """Return the message; None if it is gone."""
         wanted = f"(UID FLAGS INTERNALDATE{self._modseq} BODY.PEEK[])"
-        items = self._fetch(str(uid), wanted).get(uid, {})
-        octets, date = items.get(b"BODY[]"), items.get(b"INTERNALDATE")
-        if octets is None or date is None:
-            return None
-        return Fetched(_state(items), text_of(date), octets_of(octets))
+        return message_of(self._fetch(str(uid), wanted).get(uid, {}))
 
     def state(self, uid: int) -> State | None:
         """Return the flags that it has now; None if it is gone."""
         items = self._fetch(str(uid), f"(UID FLAGS{self._modseq})").get(uid, {})
-        return _state(items) if b"FLAGS" in items else None
+        return state_of(items) if b"FLAGS" in items else None
 
     def append(self, folder: str, flags: Flags, date: str, octets: bytes) -> int:
         """Return the UID of a new message. Raises MessageFailed if the server refuses."""
         self._server.literal = octets
-        arguments = quoted(folder), _listed(flags), quoted(date)
         try:
             # imaplib's own append() would normalise line ends.
-            kind, data = self._server.xatom("APPEND", *arguments)
+            kind, data = self._server.xatom("APPEND", quoted(folder), _listed(flags), quoted(date))
         except (imaplib.IMAP4.error, OSError) as error:
-            raise _broken(error) from None
+            raise broken(error) from None
         if kind != "OK":
-            raise MessageFailed(f"APPEND refused: {_said(data)}")
-        found = _APPENDUID.search(data[0] or b"")
-        if found is None:
-            raise StoreFailed("the server does not say which UID a new message has")
-        return int(found[1])
+            raise MessageFailed(f"APPEND refused: {said(data)}")
+        return appended_uid(data)
 
     def set_flags(self, uid: int, flags: Flags) -> None:
         """Let the message have these flags and no others."""
         self._ask("STORE", self._server.uid, "STORE", str(uid), "FLAGS.SILENT", _listed(flags))
 
     def mark_deleted(self, uid: int, modseq: int | None) -> bool:
-        """Whether it is marked now, not having changed since `modseq`, where servers know that."""
+        """Whether it is marked now, not having changed since `modseq` (RFC 7162 §3.1.3)."""
         condition = [] if modseq is None else [f"(UNCHANGEDSINCE {modseq})"]
-        flags = _listed(frozenset({DELETED}))
+        arguments: list[str | bytes] = ["STORE", str(uid), *condition, "+FLAGS"]
         # Forget what an earlier one has left.
         self._server.response("MODIFIED")
-        found = self._by_uid(
-            self._ask("STORE", self._server.uid, "STORE", str(uid), *condition, "+FLAGS", flags)
-        )
+        items = by_uid(
+            self._ask("STORE", self._server.uid, *arguments, _listed(frozenset({DELETED})))
+        ).get(uid, {})
         _, modified = self._server.response("MODIFIED")
-        is_marked = DELETED in _state(found.get(uid, {})).flags
-        return is_marked and modified == [None]
+        return DELETED in state_of(items).flags and modified == [None]
 
     def expunge(self, uid: int) -> None:
-        """Remove a message that is marked deleted."""
+        """Remove a message that is marked deleted, and no other (RFC 4315 §2.1)."""
         self._ask("UID EXPUNGE", self._server.uid, "EXPUNGE", str(uid))
 
     def close(self) -> None:
@@ -162,12 +125,10 @@ class Session:
     def _modseq(self) -> str:
         return " MODSEQ" if b"CONDSTORE" in self._capabilities else ""
 
-    def _namespaces(self) -> tuple[list[str], list[str]]:
-        """Return the prefixes of this user's mailboxes, and of those that others share."""
+    def _namespaces(self) -> tuple[list[str], tuple[str, ...]]:
         if b"NAMESPACE" not in self._capabilities:
-            return [""], []
-        ((own, *others),) = _parsed(self._ask("NAMESPACE", self._server.namespace))
-        return _prefixes(own), [prefix for each in others for prefix in _prefixes(each)]
+            return [""], ()
+        return namespaces(self._ask("NAMESPACE", self._server.namespace))
 
     def _number(self, name: str) -> int:
         _, data = self._server.response(name)
@@ -175,17 +136,8 @@ class Session:
             raise StoreFailed(f"the server did not say {name}")
         return int(data[-1])
 
-    def _fetch(self, uids: str, items: str) -> dict[int, dict[bytes, Value]]:
-        return self._by_uid(self._ask("FETCH", self._server.uid, "FETCH", uids, items))
-
-    def _by_uid(self, response: Sequence[Any]) -> dict[int, dict[bytes, Value]]:
-        """Return what was said of each message: what the server says unasked comes with it."""
-        found: dict[int, dict[bytes, Value]] = {}
-        for data in _parsed(response):
-            items = pairs(data[-1])
-            if b"UID" in items:
-                found.setdefault(int(octets_of(items[b"UID"])), {}).update(items)
-        return found
+    def _fetch(self, uids: str, items: str) -> dict[int, Items]:
+        return by_uid(self._ask("FETCH", self._server.uid, "FETCH", uids, items))
 
     def _ask(
         self, what: str, ask: Callable[..., tuple[str, list[Any]]], *arguments: str | bytes
@@ -193,46 +145,11 @@ class Session:
         try:
             kind, data = ask(*arguments)
         except (imaplib.IMAP4.error, OSError) as error:
-            raise _broken(error) from None
+            raise broken(error) from None
         if kind != "OK":
-            raise StoreFailed(f"{what} refused: {_said(data)}")
+            raise StoreFailed(f"{what} refused: {said(data)}")
         return [part for part in data if part is not None]
-
-
-def _parsed(response: Sequence[Any]) -> Iterator[list[Value]]:
-    try:
-        yield from values(response)
-    except Incomprehensible as error:
-        raise StoreFailed(f"the server's answer: {error}") from None
-
-
-def _is_folder(attributes: Value) -> bool:
-    names = attributes if isinstance(attributes, list) else []
-    return not _NO_FOLDERS & {octets_of(name).lower() for name in names}
-
-
-def _state(items: dict[bytes, Value]) -> State:
-    flags, modseq = items.get(b"FLAGS"), items.get(b"MODSEQ")
-    names = {octets_of(flag) for flag in flags} if isinstance(flags, list) else set()
-    number = int(octets_of(modseq[0])) if isinstance(modseq, list) else None
-    return State(frozenset(names - {_RECENT}), number)
-
-
-def _prefixes(namespace: Value) -> list[str]:
-    entries = namespace if isinstance(namespace, list) else []
-    return [text_of(entry[0]) for entry in entries if isinstance(entry, list)]
 
 
 def _listed(flags: Flags) -> bytes:
     return b"(%b)" % b" ".join(sorted(flags))
-
-
-def _said(data: Sequence[Any]) -> str:
-    return b" ".join(part for part in data if isinstance(part, bytes)).decode(errors="replace")
-
-
-def _broken(error: Exception) -> StoreFailed:
-    # What imaplib aborts with quotes the line that it did not understand: mail, perhaps.
-    if isinstance(error, imaplib.IMAP4.abort) or not isinstance(error, imaplib.IMAP4.error):
-        return StoreFailed("the connection broke")
-    return StoreFailed(str(error))

@@ -9,29 +9,22 @@ import fcntl
 import os
 import secrets
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import msgspec
 
-from letterlock.reencryption import derived
+from letterlock.reencryption import derived, maildir_staging
 from letterlock.reencryption.journal import Journal
 from letterlock.reencryption.maildir_folder import Folder, Pair
 from letterlock.reencryption.maildir_name import MaildirName
-from letterlock.reencryption.store import Done, MessageFailed, Reference, Stored, StoreFailed
+from letterlock.reencryption.maildir_staging import MaildirMessage, Staged
+from letterlock.reencryption.store import Done, MessageFailed, Reference, StoreFailed
 
 JOURNAL = "letterlock-re-encrypt.journal"
-STAGED = "letterlock-re-encrypt."
-"""How names in `tmp` begin."""
-
 BATCH = 64
 _BATCH_SECONDS = 5.0
-_SYNCS = 8
 _PARTS = ("cur", "new", "tmp")
 
 
@@ -40,22 +33,6 @@ class Batch(msgspec.Struct, frozen=True):
 
     folder: bytes
     pairs: tuple[tuple[bytes, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MaildirMessage(Stored):
-    """A message as its file was when it was read."""
-
-    status: os.stat_result
-
-
-@dataclass(frozen=True, slots=True)
-class _Staged:
-    """What replaces a message: complete, in `tmp`."""
-
-    message: MaildirMessage
-    path: Path
-    name: MaildirName
 
 
 class Maildir:
@@ -68,9 +45,8 @@ class Maildir:
         self._root = root
         self._journal = Journal(root / JOURNAL, Batch)
         self._current = Folder(root)
-        self._staged: list[_Staged] = []
+        self._staged: list[Staged] = []
         self._staged_since = 0.0
-        self._numbers = count()
         self._is_dovecots = derived.is_dovecots(self._paths())
         self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -87,8 +63,7 @@ class Maildir:
         finished = 0 if batch is None else self._finish(batch)
         self._journal.settle()
         for path in self._paths():
-            for leftover in path.glob(f"tmp/{STAGED}*"):
-                leftover.unlink(missing_ok=True)
+            maildir_staging.clear(path)
         return finished
 
     def folders(self) -> Sequence[str]:
@@ -130,9 +105,7 @@ class Maildir:
             return Done()
         folder = self._folder(staged[0].message.reference.folder)
         try:
-            # Side by side: the file system then writes its journal once for several.
-            with ThreadPoolExecutor(_SYNCS) as pool:
-                deque(pool.map(_sync, (each.path for each in staged)), maxlen=0)
+            maildir_staging.sync(staged)
             with folder.locked():
                 done = self._replace(folder, staged)
         except OSError as error:
@@ -141,7 +114,9 @@ class Maildir:
             return Done(gone=len(staged))
         finally:
             for each in staged:
-                each.path.unlink(missing_ok=True)
+                each.discard()
+        # Not under the lock: one that a killed run has left is found by what the journal says.
+        self._journal.settle()
         # It describes what is not there any more.
         derived.forget(folder.path)
         return done
@@ -162,7 +137,7 @@ class Maildir:
     def close(self) -> None:
         """See `Store`."""
         for each in self._staged:
-            each.path.unlink(missing_ok=True)
+            each.discard()
         os.close(self._descriptor)
 
     def _finish(self, batch: Batch) -> int:
@@ -176,7 +151,7 @@ class Maildir:
         derived.forget(folder.path)
         return len(done)
 
-    def _replace(self, folder: Folder, staged: Sequence[_Staged]) -> Done:
+    def _replace(self, folder: Folder, staged: Sequence[Staged]) -> Done:
         if not all(_is_unchanged(folder, each) for each in staged):
             # Flags have moved some: where to?
             folder.look()
@@ -191,21 +166,17 @@ class Maildir:
             with suppress(FileNotFoundError):
                 folder.link(source, pair)
         done = folder.finish([pair for pair in sources if pair.new in folder.names])
-        self._journal.settle()
         replaced = tuple(Reference(where, pair.new) for pair in done)
         return Done(replaced, gone=len(staged) - len(done))
 
-    def _stage(self, message: MaildirMessage, octets: bytes) -> _Staged:
-        folder = self._folder(message.reference.folder)
-        path = folder.path / "tmp" / f"{STAGED}{os.getpid()}.{next(self._numbers)}"
+    def _stage(self, message: MaildirMessage, octets: bytes) -> Staged:
+        folder = self._folder(message.reference.folder).path
         try:
-            _write(path, octets, message.status)
+            return maildir_staging.stage(folder, message, octets)
         except OSError as error:
-            path.unlink(missing_ok=True)
-            if not folder.path.exists():
+            if not folder.exists():
                 raise MessageFailed("its folder is gone") from None
-            raise StoreFailed(f"{path}: {error.strerror}") from None
-        return _Staged(message, path, MaildirName.parse(message.reference.name).sized(octets))
+            raise StoreFailed(f"{folder}: {error.strerror}") from None
 
     def _folder(self, name: str) -> Folder:
         path = self._root / name
@@ -223,27 +194,7 @@ class Maildir:
         return found
 
 
-def _write(path: Path, octets: bytes, status: os.stat_result) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb") as file:
-        with suppress(PermissionError):
-            os.fchown(descriptor, -1, status.st_gid)
-        os.fchmod(descriptor, status.st_mode & 0o777)
-        file.write(octets)
-        file.flush()
-        # The INTERNALDATE (RFC 9051 §2.3.3) is the file's time.
-        os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _is_unchanged(folder: Folder, staged: _Staged) -> bool:
+def _is_unchanged(folder: Folder, staged: Staged) -> bool:
     return folder.is_unchanged(staged.message.reference.name, staged.message.status)
 
 

@@ -23,7 +23,7 @@ STALE_SECONDS = 120.0
 """Dovecot's own. Until then it waits for a holder that neither touches the file nor dies."""
 
 FRESH_SECONDS = 2.0
-_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1
 _VERSION = b"3"
 
 
@@ -99,7 +99,7 @@ def _take(lock: Path) -> None:
             if time.monotonic() > deadline:
                 raise StoreFailed(f"{lock}: somebody holds it") from None
             _break_if_stale(lock)
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
         except OSError as error:
             raise StoreFailed(f"{lock}: {error.strerror}") from None
         else:

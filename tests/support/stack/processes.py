@@ -147,7 +147,8 @@ def _living() -> Iterator[tuple[int, int, int]]:
         with suppress(OSError):
             # proc_pid_stat(5): the name in parentheses may hold anything, blanks included.
             fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            if fields[0] not in "ZX":
+            # A killed process is a zombie already while its last threads hold its sockets open.
+            if fields[0] not in "ZX" or int(fields[17]) > 1:
                 yield int(entry.name), int(fields[3]), int(fields[19])
 
 

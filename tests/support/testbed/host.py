@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -13,6 +14,9 @@ from testbed.network import Network
 
 _CGROUPS = [Path("/sys/fs/cgroup") / name for name in ("systemd", "unified", ".")]
 """Of the hierarchies, those which are there; the last of them is of the second version."""
+
+_NSPAWN_STATE = Path("/run/systemd/nspawn/propagate")
+"""nspawn leaves a directory there, unless it is in a tmpfs."""
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 40.0
@@ -44,6 +48,8 @@ class Host:
         self._directory = network.directory / name
         self.root = self._directory / "root"
         """Its file system, seen from here."""
+        # Two runs may have hosts of the same name.
+        self._machine = f"{name}-{network.name}"
         self._session: Session | None = None
         self._running = ExitStack()
 
@@ -52,6 +58,7 @@ class Host:
         with ExitStack() as stack:
             self._make_tree(stack)
             self._make_cgroups(stack)
+            stack.callback(shutil.rmtree, _NSPAWN_STATE / self._machine, ignore_errors=True)
             stack.callback(self.kill)
             self.start()
             self._running = stack.pop_all()
@@ -83,7 +90,7 @@ class Host:
     def start(self) -> None:
         """Start it, or start it again."""
         log = self._directory / "console.log"
-        directory = ["--directory", str(self.root), "--machine", self.name]
+        directory = ["--directory", str(self.root), "--machine", self._machine]
         line = [*_NSPAWN, *_FOR_ADDRESS_FILTERS, *directory]
         line.append(f"--network-bridge={self._network.bridge}")
         environment = {
@@ -196,8 +203,7 @@ class Host:
             stack.callback(_remove_cgroup, group)
 
     def _cgroups(self) -> list[Path]:
-        name = f"{self._network.bridge}-{self.name}"
-        return [parent / name for parent in _CGROUPS if (parent / "cgroup.procs").exists()]
+        return [parent / f"ll-{self._machine}" for parent in _CGROUPS if (parent / "cgroup.procs").exists()]
 
     def _is_up(self) -> bool:
         if not greets((self.address, 22), b"SSH"):

@@ -42,7 +42,9 @@ class Network:
 
     def __init__(self) -> None:
         """Nothing exists before `__enter__`."""
-        self.bridge = f"ll{secrets.token_hex(4)}"
+        # Names of interfaces are 15 letters at most, and those of hosts are in theirs.
+        self.name = secrets.token_hex(2)
+        self.bridge = f"ll{self.name}"
         self.directory = Path()
         self.records: list[str] = []
         self._running = ExitStack()

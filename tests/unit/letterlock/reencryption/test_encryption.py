@@ -6,15 +6,12 @@ from hypothesis import strategies as st
 
 import messages
 from fake_keyservice import MemoryOwner
-from keyservice.client import Answer, ArrivedEncrypted, HeaderPolicy, Outcome
+from keyservice.client import ArrivedEncrypted, HeaderPolicy
 from letterlock.message import split
 from letterlock.policy import Treatment
 from letterlock.reencryption.encryption import (
-    ASKED_ANEW_SECONDS,
     Encrypted,
-    Encryption,
     Left,
-    NoCertificate,
 )
 from letterlock.reencryption.store import MessageFailed
 from stored_mail import NOW, encryption, is_encrypted, original
@@ -201,41 +198,6 @@ def test_what_only_dovecot_reads_is_refused(magic, owner) -> None:
     """A compressed file encrypted as if it were a message could be read by nobody."""
     with pytest.raises(MessageFailed):
         encryption(owner).encrypt(magic + b"...", NOW)
-
-
-def test_without_a_usable_certificate_nothing_is_made(owner) -> None:
-    """The reason is said, and what kind it is."""
-    answers = [
-        Answer("alice@example.test", outcome, reason="revoked")
-        for outcome in Outcome
-        if outcome is not Outcome.FOUND
-    ]
-    for answer in answers:
-        refusing = Encryption(None, lambda _, a=answer: a, "mx", None)
-        with pytest.raises(NoCertificate) as error:
-            refusing.encrypt(LF, NOW)
-        assert answer.outcome is error.value.outcome
-
-
-def test_a_withdrawal_is_noticed_within_a_minute(owner) -> None:
-    """The key service is asked anew, and not for each message."""
-    now, asked = [NOW], []
-    answers = [owner.answer(), Answer("alice@example.test", Outcome.NOT_FOUND)]
-
-    def lookup(mailbox):
-        asked.append(mailbox)
-        return answers[len(asked) - 1]
-
-    watched = encryption(owner, clock=lambda: now[0])
-    watched._lookup = lookup
-    watched.encrypt(LF, NOW)
-    now[0] += ASKED_ANEW_SECONDS - 1
-    watched.encrypt(LF, NOW)
-    assert 1 == len(asked)
-
-    now[0] += 1
-    with pytest.raises(NoCertificate):
-        watched.encrypt(LF, NOW)
 
 
 def test_a_sender_cannot_have_line_ends_changed(owner) -> None:

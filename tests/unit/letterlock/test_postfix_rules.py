@@ -1,12 +1,8 @@
-"""The rules behind `letterlock doctor`, and what the command says and returns."""
+"""The rules of `letterlock doctor` about Postfix's settings."""
 
-import json
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from letterlock.cli.doctor import doctor
 from letterlock.postfix import MilterEntry, Settings, elements, milters
 from letterlock.postfix_findings import Expected, Finding, Severity
 from letterlock.postfix_rules import delivered_domains, findings
@@ -139,6 +135,23 @@ def test_every_way_past_the_milter_is_named(options: dict[str, str]) -> None:
     assert ["10025/inet"] == [f.where for f in breaches(settings_with(services=further))]
 
 
+@pytest.mark.parametrize(
+    ("title", "program", "options"),
+    [
+        ("pickup/unix", "pickup", {"receive_override_options": "no_milters"}),
+        ("628/inet", "qmqpd", {"receive_override_options": "no_milters"}),
+        ("cleanup/unix", "cleanup", {"non_smtpd_milters": "", "message_size_limit": "0"}),
+    ],
+)
+def test_every_way_past_the_milter_that_is_not_smtp_is_named(
+    title: str, program: str, options: dict[str, str]
+) -> None:
+    """What sendmail(1) and Postfix itself hand in passes cleanup(8) only."""
+    assert [title] == [
+        f.where for f in breaches(settings_with(services={title: (program, options)}))
+    ]
+
+
 def test_postscreen_hands_over_to_a_server_that_is_checked_too() -> None:
     """Behind postscreen(8) the server is of type pass."""
     further = {"smtpd/pass": ("smtpd", {"smtpd_milters": ""})}
@@ -250,7 +263,7 @@ SUBMISSION = {
     "cleanup_service_name": "letterlock-submission-cleanup",
     "smtpd_tls_wrappermode": "yes",
     "smtpd_tls_ask_ccert": "yes",
-    "smtpd_tls_CAfile": "/var/lib/letterlock/client-ca.pem",
+    "smtpd_tls_CAfile": "/var/lib/letterlock-keyservice/client-ca.pem",
     "smtpd_tls_CApath": "",
     "tls_append_default_CA": "no",
     "smtpd_tls_fingerprint_digest": "sha256",
@@ -439,21 +452,3 @@ def test_a_milter_entry_is_read_with_its_settings() -> None:
     assert expected == milters(
         "inet:127.0.0.1:1 { unix:x, default_action = tempfail connect_timeout=10s }"
     )
-
-
-def test_doctor_ends_with_2_where_nothing_can_be_read(tmp_path: Path) -> None:
-    """A directory without main.cf is no Postfix."""
-    result = CliRunner().invoke(doctor, ["--config-directory", str(tmp_path)])
-
-    assert 2 == result.exit_code
-
-
-def test_doctor_ends_with_1_and_names_the_lines(tmp_path: Path) -> None:
-    """A Postfix that knows nothing of Letterlock."""
-    (tmp_path / "main.cf").write_text("compatibility_level = 3.6\nmyhostname = mx.example.test\n")
-    (tmp_path / "master.cf").write_text(Path("/usr/share/postfix/master.cf.dist").read_text())
-    result = CliRunner().invoke(doctor, ["--config-directory", str(tmp_path), "--json"])
-    assert 1 == result.exit_code
-    assert {"smtp/inet", "master.cf", "main.cf"} <= {
-        row["where"] for row in json.loads(result.stdout)
-    }

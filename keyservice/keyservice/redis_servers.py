@@ -1,0 +1,209 @@
+"""Where Redis is: one server, one that Sentinels name, or a cluster.
+
+`redis://`, `rediss://` and `unix://` as redis-py has them, and
+
+    redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/SERVICE[?OPTIONS]
+    redis+cluster://[USER:PASSWORD@]HOST:PORT,HOST:PORT[?OPTIONS]
+
+where `rediss+` means TLS. The Sentinels themselves are spoken to with the same TLS, and as
+`sentinel_username` with `sentinel_password` if these are among the options.
+"""
+
+import threading
+from enum import Enum
+from typing import Any, NamedTuple, NoReturn, assert_never
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import SSLConnection, parse_url
+from redis.exceptions import RedisClusterException
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+Options = dict[str, Any]
+"""Arguments of a `redis.Connection`."""
+
+Topology = tuple[tuple[int, int, str, int], ...]
+"""First and last slot, host and port of their master."""
+
+_REDIRECTIONS = 1
+"""A slot has moved, or its master has changed: asked again once. A second time is a miss."""
+
+
+class Kind(Enum):
+    """How many servers there are, and who says which one counts."""
+
+    STANDALONE = "standalone"
+    SENTINEL = "sentinel"
+    CLUSTER = "cluster"
+
+
+class Servers(NamedTuple):
+    """Where to connect. Holds passwords."""
+
+    kind: Kind
+    url: str
+    """Of the one server, or of the first one that is named."""
+
+    addresses: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> "Servers":
+        """Return what `url` says; raises ValueError."""
+        scheme, _, rest = url.partition("://")
+        plain, _, kind = scheme.partition("+")
+        if not kind:
+            parse_url(url)
+            return cls(Kind.STANDALONE, url)
+        if plain not in ("redis", "rediss") or kind not in ("sentinel", "cluster"):
+            raise ValueError("no scheme that is known")
+        authority, _, tail = rest.partition("/")
+        if not tail:
+            authority, _, query = authority.partition("?")
+            service = ""
+        else:
+            service, _, query = tail.partition("?")
+        credentials, _, hosts = authority.rpartition("@")
+        addresses = tuple(_address(host) for host in hosts.split(","))
+        if (kind == "sentinel") != bool(service):
+            raise ValueError("redis+sentinel:// ends with the name of the service, others do not")
+        first = f"{plain}://{credentials}{'@' * bool(credentials)}{hosts.split(',')[0]}/?{query}"
+        parse_url(first)
+        return cls(Kind(kind), first, addresses, service)
+
+    def client(self, options: Options) -> redis.Redis:
+        """Return a client; nothing is sent yet, and nothing will be retried."""
+        match self.kind:
+            case Kind.STANDALONE:
+                return redis.Redis.from_url(self.url, **options, **_once())
+            case Kind.SENTINEL:
+                return redis.Redis.from_pool(self._master(options))
+            case Kind.CLUSTER:
+                return ClusterClient(self.addresses, {**options, **self._given()})
+            case _:
+                assert_never(self.kind)
+
+    def connections(self, options: Options) -> tuple[list[Any], Topology]:
+        """Return an unused connection to each server that is written to.
+
+        Which these are in a cluster, is asked now, and what it said returned, too.
+        """
+        match self.kind:
+            case Kind.STANDALONE:
+                pool = redis.ConnectionPool.from_url(self.url, **options, **_once())
+                return [pool.make_connection()], ()
+            case Kind.SENTINEL:
+                return [self._master(options).make_connection()], ()
+            case Kind.CLUSTER:
+                return self._masters(options)
+            case _:
+                assert_never(self.kind)
+
+    def _given(self) -> Options:
+        """Return the options in the URL, which win over ours."""
+        given: Options = dict(parse_url(self.url))
+        if given.pop("connection_class", None) is SSLConnection:
+            given["ssl"] = True
+        for name in ("host", "port", "db", "sentinel_username", "sentinel_password"):
+            given.pop(name, None)
+        return given
+
+    def _master(self, options: Options) -> SentinelConnectionPool:
+        given = {**options, **self._given(), **_once()}
+        about = parse_url(self.url)
+        asking = {
+            name: value
+            for name, value in given.items()
+            if name == "ssl" or name.startswith(("ssl_", "socket_"))
+        }
+        for name in ("username", "password"):
+            if word := about.get(f"sentinel_{name}"):
+                asking[name] = word
+        sentinel = Sentinel(self.addresses, sentinel_kwargs=asking | _once())
+        return SentinelConnectionPool(self.service, sentinel, **given)
+
+    def _masters(self, options: Options) -> tuple[list[Any], Topology]:
+        given = {**options, **self._given(), **_once()}
+        failure: Exception = redis.ConnectionError("no node of the cluster can be reached")
+        for host, port in self.addresses:
+            with redis.Redis(host=host, port=port, **given) as node:
+                try:
+                    told = topology(node.execute_command("CLUSTER", "SLOTS"), host)
+                except (redis.RedisError, OSError) as error:
+                    failure = error
+                    continue
+            masters = sorted({(h, p) for _, _, h, p in told})
+            return [
+                redis.Redis(host=h, port=p, **given).connection_pool.make_connection()
+                for h, p in masters
+            ], told
+        raise failure
+
+
+class ClusterClient(redis.Redis):
+    """A cluster of which nothing is asked before the first command. Any thread may call it."""
+
+    def __init__(self, addresses: tuple[tuple[str, int], ...], options: Options) -> None:
+        super().__init__()
+        self._addresses = addresses
+        self._options = options
+        self._lock = threading.Lock()
+        self._cluster: RedisCluster | None = None
+
+    def pipeline(self, *_: Any, **__: Any) -> NoReturn:
+        """Nobody needs one: its commands would go to several servers."""
+        raise NotImplementedError
+
+    def execute_command(self, *words: Any, **options: Any) -> Any:
+        """Send one command about one name. Raises redis.RedisError, OSError."""
+        try:
+            return self._connected().execute_command(*words, **options)
+        except RedisClusterException as error:  # which is no RedisError
+            raise redis.ConnectionError("the cluster does not have that slot") from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        super().close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def _connected(self) -> RedisCluster:
+        with self._lock:
+            if self._cluster is None:
+                self._cluster = RedisCluster(
+                    startup_nodes=[ClusterNode(*address) for address in self._addresses],
+                    retry=Retry(NoBackoff(), _REDIRECTIONS),
+                    # Of the slots whose master is gone nothing can be had; of the others it can.
+                    require_full_coverage=False,
+                    **self._options,
+                )
+            return self._cluster
+
+
+def topology(slots: Any, asked: str) -> Topology:
+    """Return what CLUSTER SLOTS says; a server that does not know its own name is `asked`."""
+    return tuple(
+        sorted(
+            (int(row[0]), int(row[1]), _text(row[2][0]) or asked, int(row[2][1])) for row in slots
+        )
+    )
+
+
+def _text(word: bytes | str | None) -> str:
+    return word.decode() if isinstance(word, bytes) else word or ""
+
+
+def _once() -> Options:
+    # redis-py retries three times with pauses unless told otherwise: an outage would cost
+    # each recipient seconds.
+    return {"retry": Retry(NoBackoff(), 0)}
+
+
+def _address(text: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or parts.port is None:
+        raise ValueError("expected HOST:PORT,HOST:PORT")
+    return parts.hostname, parts.port

@@ -1,0 +1,85 @@
+"""Mail from outside, as fast as a few sessions can hand it in."""
+
+import smtplib
+import threading
+import time
+from dataclasses import dataclass, field
+
+_MESSAGE = """\
+From: Somebody <somebody@elsewhere.test>
+To: <{to}>
+Subject: load {number}
+Message-ID: <{number}.{stamp}@elsewhere.test>
+Date: Fri, 20 Nov 2026 12:00:00 +0000
+
+{body}
+"""
+
+
+@dataclass
+class Load:
+    """Hands in mail in `sessions` at once, from `start` until `finish`."""
+
+    address: str
+    to: str
+    sessions: int = 3
+    accepted: int = 0
+    refused: list[str] = field(default_factory=list)
+    """What the server said instead."""
+
+    slowest: float = 0.0
+    """Seconds that one mail took."""
+
+    def __post_init__(self) -> None:
+        """Start nothing as yet."""
+        self._enough = threading.Event()
+        self._lock = threading.Lock()
+        self._stamp = time.time_ns()
+        self._number = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._threads = [threading.Thread(target=self._run) for _ in range(self.sessions)]
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self, at_least: int = 0) -> None:
+        """End it when `at_least` mails were tried; return when all sessions are closed."""
+        deadline = time.monotonic() + 120
+        while self._number < at_least and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self._enough.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._enough.is_set():
+            try:
+                with smtplib.SMTP(self.address, local_hostname="elsewhere.test", timeout=120) as s:
+                    self._session(s)
+            except (OSError, smtplib.SMTPException) as error:
+                self._refuse(error)
+
+    def _session(self, server: smtplib.SMTP) -> None:
+        # Some mails for each session, as servers do; and a pause, because all share two cores.
+        for _ in range(20):
+            if self._enough.is_set():
+                return
+            began = time.monotonic()
+            server.sendmail("somebody@elsewhere.test", [self.to], self._message())
+            with self._lock:
+                self.accepted += 1
+                self.slowest = max(self.slowest, time.monotonic() - began)
+            self._enough.wait(0.05)
+
+    def _message(self) -> str:
+        with self._lock:
+            self._number += 1
+            number = self._number
+        body = "All work and no play.\n" * 40
+        return _MESSAGE.format(to=self.to, number=number, stamp=self._stamp, body=body)
+
+    def _refuse(self, error: Exception) -> None:
+        with self._lock:
+            self.refused.append(repr(error))
+        self._enough.wait(0.2)
