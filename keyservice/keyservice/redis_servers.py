@@ -32,6 +32,10 @@ _REDIRECTIONS = 1
 """A slot has moved, or its master has changed: asked again once. A second time is a miss."""
 
 
+_PATIENCE = 0.25
+"""Seconds."""
+
+
 class Kind(Enum):
     """How many servers there are, and who says which one counts."""
 
@@ -56,7 +60,7 @@ class Servers(NamedTuple):
         scheme, _, rest = url.partition("://")
         plain, _, kind = scheme.partition("+")
         if not kind:
-            parse_url(url)
+            _parts(url)
             return cls(Kind.STANDALONE, url)
         if plain not in ("redis", "rediss") or kind not in ("sentinel", "cluster"):
             raise ValueError("no scheme that is known")
@@ -71,7 +75,7 @@ class Servers(NamedTuple):
         if (kind == "sentinel") != bool(service):
             raise ValueError("redis+sentinel:// ends with the name of the service, others do not")
         first = f"{plain}://{credentials}{'@' * bool(credentials)}{hosts.split(',')[0]}/?{query}"
-        parse_url(first)
+        _parts(first)
         return cls(Kind(kind), first, addresses, service)
 
     def client(self, options: Options) -> redis.Redis:
@@ -104,7 +108,7 @@ class Servers(NamedTuple):
 
     def _given(self) -> Options:
         """Return the options in the URL, which win over ours."""
-        given: Options = dict(parse_url(self.url))
+        given = _parts(self.url)
         if given.pop("connection_class", None) is SSLConnection:
             given["ssl"] = True
         for name in ("host", "port", "db", "sentinel_username", "sentinel_password"):
@@ -113,7 +117,7 @@ class Servers(NamedTuple):
 
     def _master(self, options: Options) -> SentinelConnectionPool:
         given = {**options, **self._given(), **_once()}
-        about = parse_url(self.url)
+        about = _parts(self.url)
         asking = {
             name: value
             for name, value in given.items()
@@ -122,8 +126,8 @@ class Servers(NamedTuple):
         for name in ("username", "password"):
             if word := about.get(f"sentinel_{name}"):
                 asking[name] = word
-        sentinel = Sentinel(self.addresses, sentinel_kwargs=asking | _once())
-        return SentinelConnectionPool(self.service, sentinel, **given)
+        sentinel = Sentinel(self.addresses, sentinel_kwargs=asking | _once())  # type: ignore[no-untyped-call]  # redis-py
+        return SentinelConnectionPool(self.service, sentinel, **given)  # type: ignore[no-untyped-call]  # redis-py
 
     def _masters(self, options: Options) -> tuple[list[Any], Topology]:
         given = {**options, **self._given(), **_once()}
@@ -131,7 +135,8 @@ class Servers(NamedTuple):
         for host, port in self.addresses:
             with redis.Redis(host=host, port=port, **given) as node:
                 try:
-                    told = topology(node.execute_command("CLUSTER", "SLOTS"), host)
+                    slots = node.execute_command("CLUSTER", "SLOTS")
+                    told = topology(slots, host)
                 except (redis.RedisError, OSError) as error:
                     failure = error
                     continue
@@ -160,7 +165,7 @@ class ClusterClient(redis.Redis):
     def execute_command(self, *words: Any, **options: Any) -> Any:
         """Send one command about one name. Raises redis.RedisError, OSError."""
         try:
-            return self._connected().execute_command(*words, **options)
+            return self._connected().execute_command(*words, **options)  # type: ignore[no-untyped-call]  # redis-py
         except RedisClusterException as error:  # which is no RedisError
             raise redis.ConnectionError("the cluster does not have that slot") from error
 
@@ -171,16 +176,22 @@ class ClusterClient(redis.Redis):
             self._cluster.close()
 
     def _connected(self) -> RedisCluster:
-        with self._lock:
+        # Not one after the other, each for the time that a cluster takes that does not answer.
+        if not self._lock.acquire(timeout=_PATIENCE):
+            raise redis.TimeoutError("somebody else is connecting")
+        try:
             if self._cluster is None:
+                nodes = [ClusterNode(*address) for address in self._addresses]  # type: ignore[no-untyped-call]  # redis-py
                 self._cluster = RedisCluster(
-                    startup_nodes=[ClusterNode(*address) for address in self._addresses],
+                    startup_nodes=nodes,
                     retry=Retry(NoBackoff(), _REDIRECTIONS),
                     # Of the slots whose master is gone nothing can be had; of the others it can.
                     require_full_coverage=False,
                     **self._options,
                 )
             return self._cluster
+        finally:
+            self._lock.release()
 
 
 def topology(slots: Any, asked: str) -> Topology:
@@ -190,6 +201,10 @@ def topology(slots: Any, asked: str) -> Topology:
             (int(row[0]), int(row[1]), _text(row[2][0]) or asked, int(row[2][1])) for row in slots
         )
     )
+
+
+def _parts(url: str) -> Options:
+    return dict(parse_url(url))  # type: ignore[no-untyped-call]  # redis-py
 
 
 def _text(word: bytes | str | None) -> str:

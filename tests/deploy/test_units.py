@@ -138,6 +138,16 @@ def test_sockets_are_roots_and_outlive_their_daemon(unit: Path) -> None:
     assert "0" == setting(unit, "TriggerLimitIntervalSec")
 
 
+@pytest.mark.parametrize("unit", SOCKETS, ids=named)
+def test_sockets_open_before_their_service_starts(unit: Path) -> None:
+    """systemd opens none while the service runs: those that come later are opened by its restart."""
+    service = ROOT / unit.parent.name / setting(unit, "Service")
+    requires = words(service, "Requires")
+
+    expected = "sockets.target" if unit.name in requires else service.name
+    assert expected == setting(unit, "WantedBy")
+
+
 def test_the_accounts_are_two() -> None:
     """Who breaks into the milter must not own the database."""
     users = {path.name: setting(path, "User") for path in DAEMONS}

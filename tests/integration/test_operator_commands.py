@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import redis
 from dkim_directory import write_keys
 from letterlock import postfix
 from letterlock.doctor import milter_greeting
+from letterlock.doctor.accounts import NotPossible, as_account
 from letterlock.doctor.host import Host
 from letterlock.doctor.milter_greeting import Way
 from letterlock.doctor.redis_rights import ask
@@ -248,6 +250,22 @@ def test_a_milter_is_greeted_inside_the_chroot(host: Stack) -> None:
     assert os.strerror(2) == milter_greeting.greet(Way(outside, chrooted=True), settings)
 
 
+def test_work_is_done_as_another_account() -> None:
+    """With its identity and groups; its error is an answer, ours to become it is not."""
+
+    def fail() -> str:
+        raise PermissionError(13, "denied")
+
+    assert "65534 [65534]" == as_account(
+        "nobody", lambda: f"{os.getuid()} {os.getgroups()}", chroot=False
+    )
+    assert "denied" == as_account("nobody", fail, chroot=False)
+    with pytest.raises(NotPossible, match="no account"):
+        as_account("no-such-account", fail, chroot=False)
+    with pytest.raises(NotPossible, match=os.strerror(2)):
+        as_account("nobody", fail, directory="/nonexistent", chroot=False)
+
+
 def test_what_greets_like_no_milter_is_told_apart(host: Stack) -> None:
     """Something else listens at that port."""
     settings = postfix.read(str(host.layout.postfix / "etc"))
@@ -256,7 +274,13 @@ def test_what_greets_like_no_milter_is_told_apart(host: Stack) -> None:
     assert "it is no milter" == milter_greeting.greet(Way(address, chrooted=False), settings)
 
 
-ACL = "~letterlock:answer:* &__redis__:invalidate -@all +getrange +ping +hello +client|tracking"
+_ROOT = Path(__file__).parents[2]
+_ACLS = dict(
+    re.findall(
+        r"(?m)^ACL SETUSER (\S+) reset on >\w+ (.*)$", (_ROOT / "docs/operating.md").read_text()
+    )
+)
+ACL = _ACLS["letterlock"]
 
 
 @pytest.mark.parametrize(
@@ -264,8 +288,10 @@ ACL = "~letterlock:answer:* &__redis__:invalidate -@all +getrange +ping +hello +
     [
         (ACL, (), ()),
         (f"{ACL} -getrange", ("GETRANGE letterlock:answer:1:doctor",), ()),
-        (f"{ACL} +set", (), ("SET letterlock:answer:1:doctor",)),
-        (f"{ACL} allkeys", (), ("GETRANGE doctor-of-somebody-else",)),
+        (f"{ACL} +set ~letterlock:answer:*", (), ("SET letterlock:answer:1:doctor",)),
+        (ACL.replace(" +del", ""), ("DEL letterlock:copy:doctor",), ()),
+        (f"{ACL} -client|tracking", ("CLIENT TRACKING",), ()),
+        (f"{ACL} ~doctor-*", (), ("GETRANGE doctor-of-somebody-else",)),
         (f"{ACL} +config", (), ("CONFIG GET",)),
     ],
 )
@@ -275,11 +301,23 @@ def test_redis_rights(
     """Asked of a real ACL: what the roles give is neither too little nor too much."""
     url = host.redis_url
     with redis.Redis.from_url(url) as client:
-        client.execute_command("ACL", "SETUSER", "milter", "reset", "on", ">word", *rights.split())
+        client.execute_command(
+            "ACL", "SETUSER", "milter", "reset", "on", ">word", *shlex.split(rights)
+        )
         found = ask(url.replace("redis://", "redis://milter:word@"))
         client.execute_command("ACL", "DELUSER", "milter")
 
     assert ("", denied, beyond) == found
+
+
+def test_the_acl_of_the_page_is_the_one_of_the_role() -> None:
+    """By hand and by Ansible the same."""
+    text = (_ROOT / "ansible/roles/letterlock_redis/vars/main.yml").read_text()
+    role = " ".join(text.split())
+
+    assert {"letterlock", "letterlock-keyservice"} == _ACLS.keys()
+    for account, rules in _ACLS.items():
+        assert f"{account}: >- {rules.replace(chr(34), '')}" in role
 
 
 def test_this_machine_can_be_read() -> None:

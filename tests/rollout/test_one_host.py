@@ -259,7 +259,7 @@ def test_doctor_has_nothing_to_correct(world: World) -> None:
     """The host as a whole, by the operator's own command."""
     findings = json.loads(world.host.run("letterlock doctor --json", check=False))
 
-    assert [] == [f for f in findings["findings"] if f["severity"] != "note"]
+    assert [] == [finding for finding in findings if finding["severity"] != "note"]
 
 
 def test_prometheus_scrapes_both_daemons(world: World) -> None:

@@ -132,18 +132,20 @@ class MailStore:
         with self.client() as client:
             return [octets_of(row[-1]).decode() for row in values(client.list()[1])]
 
-    def run(self, *arguments: str, store: str = "", timeout: float = 600) -> Outcome:
-        """Run `letterlock re-encrypt` to its end."""
-        with self.started(*arguments, store=store) as process:
-            output, errors = process.communicate(timeout=timeout)
+    def run(self, *arguments: str, store: str = "", mailbox: str = "") -> Outcome:
+        """Run `letterlock re-encrypt` to its end; it is not asked whether it may."""
+        with self.started("--yes", *arguments, store=store, mailbox=mailbox) as process:
+            output, errors = process.communicate(timeout=600)
         return Outcome(process.returncode, output, errors)
 
     @contextmanager
-    def started(self, *arguments: str, store: str = "") -> Iterator["subprocess.Popen[str]"]:
+    def started(
+        self, *arguments: str, store: str = "", mailbox: str = "", stderr: int = subprocess.PIPE
+    ) -> Iterator["subprocess.Popen[str]"]:
         """Yield the running command; it is killed in the end."""
         command = [
             *(sys.executable, "-c", "from letterlock.cli import main; main()", "re-encrypt"),
-            *(store or self.address, "--mailbox", self.owner.address, "--yes"),
+            *(store or self.address, "--mailbox", mailbox or self.owner.address),
             *("--service", f"unix:{self.keyservice.path}", "--authserv-id", "mx.example.test"),
             *arguments,
         ]
@@ -153,7 +155,12 @@ class MailStore:
             "XDG_STATE_HOME": str(self.layout.state),
         }
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=environment,
         )
         with process:
             try:

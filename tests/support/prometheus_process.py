@@ -91,10 +91,10 @@ class Prometheus:
         found: list[dict[str, Any]] = self._ask("query", {"query": expression})["result"]
         return found
 
-    def lines(self, expression: str, seconds: float) -> list[dict[str, Any]]:
+    def lines(self, expression: str, seconds: float, step: float) -> list[dict[str, Any]]:
         """Return what it came to in the last `seconds`, as rows of `metric` and `values`."""
         now = time.time()
-        asked = {"query": expression, "start": now - seconds, "end": now, "step": SCRAPE_SECONDS}
+        asked = {"query": expression, "start": now - seconds, "end": now, "step": step}
         found: list[dict[str, Any]] = self._ask("query_range", asked)["result"]
         return found
 

@@ -1,5 +1,6 @@
 """`letterlock doctor`: does this host keep Letterlock's promise?"""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -98,6 +99,8 @@ def doctor(
         keyservice_path=str(keyservice_config),
         service=f"unix:{socket}" if socket.startswith("/") else socket,
     )
+    if os.geteuid() != 0:
+        click.echo("letterlock doctor: not root: not all can be looked at, or reached", err=True)
     host = Host()
     found = examine(case, Probes(host))
     click.echo(msgspec.json.encode(found).decode() if as_json else report.as_text(found))

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from keyservice.client import ClientConfig, KeyServiceClient, Mailbox, Outcome
+from keyservice.client import Answer, ClientConfig, KeyServiceClient, Mailbox, Outcome
 from letterlock.ciphertext import Spill
 from letterlock.cli.service import MailboxParameter, print_json, speaks_with_service
 from letterlock.reencryption.addressee import Addressee, NoCertificate
@@ -81,11 +81,9 @@ def re_encrypt(
     """
     password = options["password_file"]
     ask = getpass if password is None else lambda: password.readline().rstrip("\r\n")
+    addressee = Addressee(mailbox, _lookup(service))
+    encryption = Encryption(addressee, authserv_id, Spill(tempfile.gettempdir(), _SPILL_OCTETS))
     try:
-        lookup = KeyServiceClient(ClientConfig(service=service)).lookup
-        spill = Spill(tempfile.gettempdir(), _SPILL_OCTETS)
-        addressee = Addressee(mailbox, lookup)
-        encryption = Encryption(addressee, authserv_id, spill)
         with opened(store, service, ask, is_dry=options["dry_run"]) as place:
             fingerprint = addressee.recipient().fingerprint
             total = sum(len(place.references(folder)) for folder in place.folders())
@@ -99,13 +97,18 @@ def re_encrypt(
         _end(str(error), os.EX_IOERR)
     except BadAddress as error:
         raise click.BadParameter(str(error), param_hint="IMAP-URL") from None
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--service") from None
     _report(summary, notes, is_dry=options["dry_run"], as_json=as_json)
     if not summary.is_complete:
         sys.exit(EXIT_STOPPED)
     if summary.fates[Fate.FAILED]:
         sys.exit(EXIT_NOT_ALL)
+
+
+def _lookup(service: str) -> Callable[[Mailbox], Answer]:
+    try:
+        return KeyServiceClient(ClientConfig(service=service)).lookup
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--service") from None
 
 
 def _run(

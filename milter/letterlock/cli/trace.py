@@ -76,7 +76,7 @@ def trace_message(
     if as_json:
         print_json(found)
     elif not found:
-        click.echo(f"letterlock: {queue_id}: in no log", err=True)
+        click.echo(f"letterlock: {queue_id}: in no log that was read", err=True)
     for message in () if as_json else found:
         _print(message)
     if not found:

@@ -47,7 +47,8 @@ class Case:
 def examine(case: Case, probes: Probes) -> list[Finding]:
     """Return all that is to be corrected or looked at, the worst first."""
     found = findings(case.settings, case.expected)
-    for rules in (_way_in, _leftovers, _files, _services, _signing):
+    # First what forks (`accounts`), while nothing has started a thread.
+    for rules in (_way_in, _signing, _leftovers, _files, _services):
         found += rules(case, probes)
     return sorted(found, key=lambda finding: _WEIGHTS[finding.severity])
 

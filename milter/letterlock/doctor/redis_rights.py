@@ -6,16 +6,24 @@ from typing import NamedTuple
 
 import redis
 
-from keyservice.client import RedisClient, connect
+from keyservice.client import connect
 from letterlock.postfix_findings import Finding, Severity
 
 _SECONDS = 3.0
-_OURS = "letterlock:answer:1:doctor"
-_NEEDED: tuple[tuple[str, ...], ...] = (("PING",), ("GETRANGE", _OURS, "0", "0"))
+_ANSWER = "letterlock:answer:1:doctor"
+_MARKER = "letterlock:copy:doctor"
+_NEEDED: tuple[tuple[str, ...], ...] = (
+    ("PING",),
+    ("GETRANGE", _ANSWER, "0", "0"),
+    ("CLIENT", "TRACKING", "OFF"),
+    ("SET", _MARKER, "", "EX", "1"),
+    ("GET", _MARKER),
+    ("DEL", _MARKER),
+)
 _NOT_NEEDED: tuple[tuple[str, ...], ...] = (
     ("CONFIG", "GET", "maxmemory"),
     ("GETRANGE", "doctor-of-somebody-else", "0", "0"),
-    ("SET", _OURS, "", "EX", "1"),
+    ("SET", _ANSWER, "", "EX", "1"),
 )
 """Harmless, each of them: nothing of anybody's is read or changed."""
 
@@ -45,7 +53,7 @@ def allowed(url: str, rights: Rights) -> Iterator[Finding]:
         line = "start it, or correct [redis] url in letterlock.toml"
         yield Finding(where, line, reason, Severity.FAULT, f"no answer: {rights.failure}")
     if rights.denied:
-        reason = "each lookup asks the key service instead"
+        reason = "lookups ask the key service instead, and a retry can deliver copies twice"
         what = f"it denies {', '.join(rights.denied)}"
         yield Finding(where, acl, reason, Severity.FAULT, what)
     if rights.beyond:
@@ -67,7 +75,7 @@ def ask(url: str) -> Rights:
     return Rights(denied=_names(denied), beyond=_names(beyond))
 
 
-def _may(client: RedisClient, command: Sequence[str]) -> bool:
+def _may(client: redis.Redis, command: Sequence[str]) -> bool:
     try:
         client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
     except redis.exceptions.NoPermissionError:

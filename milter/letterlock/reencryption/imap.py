@@ -72,8 +72,7 @@ class IMAPStore:
             selected = self._select(flight.folder)
             # Else the UIDs mean other messages, and both stay: better doubled than lost.
             if selected is not None and selected.validity == flight.validity:
-                new = self._appended(flight)
-                finished = int(new is not None and self._remove(flight, new))
+                finished = self._finish(flight)
             self._journal.settle()
         return finished
 
@@ -136,6 +135,13 @@ class IMAPStore:
     def close(self) -> None:
         """See `Store`."""
         self._session.close()
+
+    def _finish(self, flight: InFlight) -> int:
+        new = self._appended(flight)
+        if new is None:
+            return 0
+        # Without an original there is nothing left to do: the copy is all that there is.
+        return int(self._session.state(flight.uid) is None or self._remove(flight, new))
 
     def _append(self, message: IMAPMessage, octets: bytes) -> int:
         """Return the UID of the copy, once it was seen to be whole."""

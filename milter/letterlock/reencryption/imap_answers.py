@@ -5,14 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from letterlock.reencryption.imap_syntax import (
-    Incomprehensible,
-    Value,
-    octets_of,
-    pairs,
-    text_of,
-    values,
-)
+from letterlock.reencryption.imap_syntax import Value, octets_of, pairs, text_of, values
 from letterlock.reencryption.store import StoreFailed
 
 DELETED = b"\\Deleted"
@@ -56,7 +49,7 @@ class Fetched(NamedTuple):
 def by_uid(response: Sequence[Any]) -> dict[int, Items]:
     """Return what was said of each message: what the server says unasked comes with it."""
     found: dict[int, Items] = {}
-    for data in _parsed(response):
+    for data in values(response):
         items = pairs(data[-1])
         if b"UID" in items:
             found.setdefault(int(octets_of(items[b"UID"])), {}).update(items)
@@ -81,7 +74,7 @@ def message_of(items: Items) -> Fetched | None:
 
 def folder_names(response: Sequence[Any]) -> Iterator[str]:
     """Yield the names that LIST gives of folders that can be opened."""
-    for attributes, _, name in _parsed(response):
+    for attributes, _, name in values(response):
         marks = attributes if isinstance(attributes, list) else []
         if not _NO_FOLDERS & {octets_of(mark).lower() for mark in marks}:
             yield text_of(name)
@@ -89,7 +82,7 @@ def folder_names(response: Sequence[Any]) -> Iterator[str]:
 
 def namespaces(response: Sequence[Any]) -> tuple[list[str], tuple[str, ...]]:
     """Return the prefixes of this user's folders, and of those that others share with him."""
-    ((own, *others),) = _parsed(response)
+    ((own, *others),) = values(response)
     return _prefixes(own), tuple(prefix for each in others for prefix in _prefixes(each))
 
 
@@ -112,13 +105,6 @@ def broken(error: Exception) -> StoreFailed:
     if isinstance(error, imaplib.IMAP4.abort) or not isinstance(error, imaplib.IMAP4.error):
         return StoreFailed("the connection broke")
     return StoreFailed(str(error))
-
-
-def _parsed(response: Sequence[Any]) -> Iterator[list[Value]]:
-    try:
-        yield from values(response)
-    except Incomprehensible as error:
-        raise StoreFailed(f"the server's answer: {error}") from None
 
 
 def _prefixes(namespace: Value) -> list[str]:

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Self, cast
 from urllib.parse import unquote, urlsplit
@@ -62,21 +63,27 @@ def connect(address: Address, password: Callable[[], str] = getpass.getpass) -> 
     try:
         if address.scheme == "doveadm":
             return _child(["doveadm", "exec", "imap", "-u", address.user])
-        server = _server(address)
-        _log_in(server, address.user, password())
+        with ExitStack() as resources:
+            server = _server(address, resources)
+            _log_in(server, address.user, password())
+            resources.pop_all()
     except (OSError, imaplib.IMAP4.error) as error:
         raise StoreFailed(f"{address}: {_text(error)}") from None
     else:
         return server
 
 
-def _server(address: Address) -> imaplib.IMAP4:
+def _server(address: Address, resources: ExitStack) -> imaplib.IMAP4:
     context = ssl.create_default_context()
     host, port = address.host, address.port
     if address.scheme == "imaps":
-        return imaplib.IMAP4_SSL(host, port, ssl_context=context, timeout=_TIMEOUT_SECONDS)
-    server = imaplib.IMAP4(host, port, timeout=_TIMEOUT_SECONDS)
-    if not _is_loopback(host):
+        server: imaplib.IMAP4 = imaplib.IMAP4_SSL(
+            host, port, ssl_context=context, timeout=_TIMEOUT_SECONDS
+        )
+    else:
+        server = imaplib.IMAP4(host, port, timeout=_TIMEOUT_SECONDS)
+    resources.callback(server.shutdown)
+    if address.scheme == "imap" and not _is_loopback(host):
         # RFC 8314 §4.1. Without TLS there is no password, and no mail, for anybody outside.
         server.starttls(context)
     return server

@@ -32,8 +32,8 @@ class Session:
         # Its types know text only, which could not name every folder.
         self._server: Any = server
         self._is_dry = is_dry
-        (line,) = self._ask("CAPABILITY", server.capability)
-        self._capabilities = frozenset(line.upper().split())
+        lines = self._ask("CAPABILITY", server.capability)
+        self._capabilities = frozenset(b" ".join(lines).upper().split())
         if b"UIDPLUS" not in self._capabilities:
             raise StoreFailed("the server has no UIDPLUS (RFC 4315): other mail could go, too")
 

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
+from letterlock.reencryption.store import StoreFailed
+
 Value: TypeAlias = "bytes | list[Value] | None"
 """Atoms and strings are octets, NIL is None."""
 
@@ -19,8 +21,8 @@ _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _SHIFTED = re.compile(r"&([A-Za-z0-9+,]*)-")
 
 
-class Incomprehensible(ValueError):
-    """A server said what no grammar knows."""
+class Incomprehensible(StoreFailed):
+    """The server said what no grammar knows. Holds nothing of it."""
 
 
 def values(response: Iterable[bytes | tuple[bytes, bytes]]) -> Iterator[list[Value]]:
@@ -39,6 +41,8 @@ def pairs(data: Value) -> dict[bytes, Value]:
     if not isinstance(data, list):
         raise Incomprehensible("not a list of items")
     names, items = data[::2], data[1::2]
+    if len(names) != len(items):
+        raise Incomprehensible("a name without an item")
     return {octets_of(name).upper(): item for name, item in zip(names, items, strict=True)}
 
 

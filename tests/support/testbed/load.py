@@ -70,7 +70,7 @@ class Load:
             with self._lock:
                 self.accepted += 1
                 self.slowest = max(self.slowest, time.monotonic() - began)
-            self._enough.wait(0.05)
+            self._enough.wait(0.2)
 
     def _message(self) -> str:
         with self._lock:

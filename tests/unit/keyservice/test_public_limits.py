@@ -22,7 +22,7 @@ class DeadRedis:
 
     asked = 0
 
-    def pipeline(self, transaction: bool) -> object:
+    def incr(self, name: str) -> int:
         self.asked += 1
         raise redis.ConnectionError
 
