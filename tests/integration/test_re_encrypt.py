@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 
 import pytest
 from click.testing import CliRunner
@@ -27,6 +27,7 @@ from letterlock.cli import main
 from letterlock.reencryption import imap_server
 from letterlock.reencryption.imap_server import Address, connect
 from letterlock.reencryption.store import StoreFailed
+from letterlock.reencryption.uidlist import UIDLIST, locked
 from mail_store import FIRST_DAY, MailStore, Seen
 from stack import PASSWORD, Owner, Stack, daemons, dovecot, wait_until
 
@@ -237,6 +238,21 @@ def test_the_owner_gets_back_what_was_stored(stack: Stack, alice: Owner, tmp_pat
         restored.append(decrypted.stdout_bytes)
     assert originals == restored
     assert 5 == len(stack.maildir("alice@pass.test"))
+
+
+def test_maildirlock_and_we_exclude_each_other(tmp_path: Path) -> None:
+    """Dovecot's own program takes the lock: we wait until it lets go, and it waits for us."""
+    (tmp_path / UIDLIST).touch()
+    program = ["/usr/lib/dovecot/maildirlock", str(tmp_path)]
+    # It prints the pid of a child that keeps the lock until it is told to end.
+    keeper = int(subprocess.run([*program, "5"], capture_output=True, check=True).stdout)
+    Timer(0.5, os.kill, (keeper, signal.SIGTERM)).start()
+    began = time.monotonic()
+    with locked(tmp_path):
+        assert 0.4 < time.monotonic() - began < 30
+        refused = subprocess.run([*program, "1"], capture_output=True, check=False)
+        assert 0 != refused.returncode
+    assert not (tmp_path / f"{UIDLIST}.lock").exists()
 
 
 def test_root_is_given_up(maildir: MailStore) -> None:

@@ -113,9 +113,7 @@ def world(
         )
         alice = stack.enter_context(Owner(ALICE))
         old, new = versions
-        yield World(
-            network, host, mail, controller, alice, elsewhere, (old, new), _postfix(host)
-        )
+        yield World(network, host, mail, controller, alice, elsewhere, (old, new), _postfix(host))
 
 
 def _postfix(host: Host) -> dict[str, bytes]:

@@ -13,8 +13,11 @@ def write(path: Path, certificates: str) -> None:
     """Put `certificates` (PEM) in `path`, all or nothing, durable. Raises OSError.
 
     Whoever reads meanwhile sees the old file or the new one: half a file would switch TLS off
-    in Postfix.
+    in Postfix. What is there already is left alone.
     """
+    with suppress(OSError):
+        if path.read_bytes() == certificates.encode("ascii"):
+            return
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from keyservice.client import Answer, ClientConfig, KeyServiceClient, Mailbox, Outcome
 from letterlock.ciphertext import Spill
 from letterlock.cli.service import MailboxParameter, print_json, speaks_with_service
+from letterlock.own_fields import Marker, UnprintableField
 from letterlock.reencryption.addressee import Addressee, NoCertificate
 from letterlock.reencryption.encryption import Encryption
 from letterlock.reencryption.engine import Audience, Engine, Fate, Pace, Summary
@@ -79,6 +80,7 @@ def re_encrypt(
     Exit status: 0 all is encrypted, 1 not all of it or nothing to encrypt to, 69 the key
     service or 74 the store fails, 130 stopped.
     """
+    _require_sound(authserv_id)
     password = options["password_file"]
     ask = getpass if password is None else lambda: password.readline().rstrip("\r\n")
     addressee = Addressee(mailbox, _lookup(service))
@@ -102,6 +104,13 @@ def re_encrypt(
         sys.exit(EXIT_STOPPED)
     if summary.fates[Fate.FAILED]:
         sys.exit(EXIT_NOT_ALL)
+
+
+def _require_sound(authserv_id: str) -> None:
+    try:
+        Marker(authserv_id, "0" * 40)
+    except UnprintableField:
+        raise click.BadParameter("letters, digits, dots and dashes", param_hint="NAME") from None
 
 
 def _lookup(service: str) -> Callable[[Mailbox], Answer]:

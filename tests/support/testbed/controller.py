@@ -1,4 +1,4 @@
-"""Ansible as an operator runs it: from a directory of his with an inventory, as `admin` with sudo."""
+"""Ansible as an operator runs it: with an inventory of his, as `admin` with sudo."""
 
 import json
 import os
@@ -53,7 +53,9 @@ class Controller:
         directory.mkdir(parents=True, exist_ok=True)
         self.inventory = directory / "hosts.yml"
         hosts = {host.fqdn: host for members in groups.values() for host in members}
-        document = {group: {"hosts": {h.fqdn: {} for h in members}} for group, members in groups.items()}
+        document = {
+            group: {"hosts": {h.fqdn: {} for h in members}} for group, members in groups.items()
+        }
         login = {name: self._login(host) for name, host in hosts.items()}
         # JSON is YAML.
         everywhere = {"hosts": login, "vars": dict(variables)}

@@ -1,4 +1,4 @@
-"""One host: Debian's systemd as the first process, in namespaces, over a tree that stays as it is."""
+"""One host: Debian's systemd as the first process, in namespaces, over a tree that stays."""
 
 import os
 import shlex
@@ -26,10 +26,18 @@ _STOP_SECONDS = 40.0
 _ENTER = 'for group in $CGROUPS; do echo $$ >"$group/cgroup.procs"; done; exec "$@"'
 
 # Without a log-in manager outside, and in a hierarchy of cgroups that may be a mixture.
-_NSPAWN = """
-systemd-nspawn --quiet --boot --register=no --keep-unit --resolv-conf=off --link-journal=no
---timezone=off --console=read-only --kill-signal=SIGRTMIN+3
-""".split()
+_NSPAWN = [
+    "systemd-nspawn",
+    "--quiet",
+    "--boot",
+    "--register=no",
+    "--keep-unit",
+    "--resolv-conf=off",
+    "--link-journal=no",
+    "--timezone=off",
+    "--console=read-only",
+    "--kill-signal=SIGRTMIN+3",
+]
 
 # Without these systemd inside takes IPAddressDeny= for granted and enforces nothing.
 _FOR_ADDRESS_FILTERS = ["--system-call-filter=bpf", "--capability=CAP_BPF,CAP_PERFMON"]
@@ -189,7 +197,9 @@ class Host:
 
     def _make_key(self) -> None:
         if not self.key.exists():
-            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "testbed", "-f", str(self.key))
+            _run(
+                "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "testbed", "-f", str(self.key)
+            )
 
     def _authorize(self, account: str, directory: Path) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -203,7 +213,11 @@ class Host:
             stack.callback(_remove_cgroup, group)
 
     def _cgroups(self) -> list[Path]:
-        return [parent / f"ll-{self._machine}" for parent in _CGROUPS if (parent / "cgroup.procs").exists()]
+        return [
+            parent / f"ll-{self._machine}"
+            for parent in _CGROUPS
+            if (parent / "cgroup.procs").exists()
+        ]
 
     def _is_up(self) -> bool:
         if not greets((self.address, 22), b"SSH"):

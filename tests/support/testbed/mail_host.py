@@ -2,7 +2,6 @@
 
 import imaplib
 import ssl
-from pathlib import Path
 
 from testbed.host import Host
 

@@ -19,19 +19,43 @@ KEPT = _ROOT / ".dev" / "testbed"
 
 _SUITE = "bookworm"
 
-_BASE = (
-    "systemd systemd-sysv dbus libpam-systemd openssh-server python3-minimal python3-apt iproute2 "
-    "ca-certificates sudo netbase procps kmod cron logrotate less"
-).split()
+_BASE = [
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "libpam-systemd",
+    "openssh-server",
+    "python3-minimal",
+    "python3-apt",
+    "iproute2",
+    "ca-certificates",
+    "sudo",
+    "netbase",
+    "procps",
+    "kmod",
+    "cron",
+    "logrotate",
+    "less",
+]
 """What a host of a provider has, and what Ansible needs."""
 
-_MAIL = "postfix dovecot-lmtpd dovecot-imapd openssl".split()
+_MAIL = ["postfix", "dovecot-lmtpd", "dovecot-imapd", "openssl"]
 """What the operator runs already."""
 
-_AWAITED = (
-    "redis-server redis-sentinel python3-venv libmilter1.0.1 unbound dns-root-data cryptsetup-bin "
-    "prometheus prometheus-alertmanager prometheus-node-exporter postgresql stunnel4"
-).split()
+_AWAITED = [
+    "redis-server",
+    "redis-sentinel",
+    "python3-venv",
+    "libmilter1.0.1",
+    "unbound",
+    "dns-root-data",
+    "cryptsetup-bin",
+    "prometheus",
+    "prometheus-alertmanager",
+    "prometheus-node-exporter",
+    "postgresql",
+    "stunnel4",
+]
 """What the roles install, and what their hosts talk to."""
 
 _MAKE_MAIL_HOST = """\
@@ -72,7 +96,7 @@ chmod 440 "$root/etc/sudoers.d/admin"
 
 def tree() -> Path:
     """Return the tree, made now (about half a minute) or by an earlier run."""
-    recipe = (Path(__file__).read_bytes(), *_sources(), *_apt_options())
+    recipe = (_BASE, _MAIL, _AWAITED, _MAKE_MAIL_HOST, _MAKE_HOST, _sources(), _apt_options())
     name = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
     path = KEPT / f"{_SUITE}-{name}"
     KEPT.mkdir(parents=True, exist_ok=True)
@@ -118,7 +142,7 @@ def _make(path: Path) -> None:
 
 def _hook(file: Path, script: str) -> str:
     file.write_text(script.format(mail=" ".join(_MAIL), awaited=" ".join(_AWAITED)))
-    return f"--customize-hook=sh {file} \"$1\""
+    return f'--customize-hook=sh {file} "$1"'
 
 
 def _sources() -> list[str]:

@@ -161,24 +161,3 @@ def test_what_cannot_be_told_is_no_orphan(queue: Path, monkeypatch: pytest.Monke
     with pytest.raises(QueueUnreadable, match="does not say"):
         found(queue, remove=True)
     assert path.exists()
-
-
-def test_only_the_owner_may_ask(queue: Path) -> None:
-    """An account without a right to the queue is told so."""
-    put(queue, "4ABC").parent.chmod(0o755)
-    queue.chmod(0o755)
-    program = (
-        "import sys, time; from pathlib import Path; from letterlock.queue_orphans import *\n"
-        "try: list(sweep(Path(sys.argv[1]), time.time(), remove=True))\n"
-        "except QueueUnreadable as error: print(error)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(queue)],
-        user="nobody",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert "4ABC" in done.stdout, done.stderr
-    assert (queue / "incoming" / "4ABC").exists()

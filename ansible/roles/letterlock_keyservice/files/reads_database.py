@@ -3,13 +3,14 @@
 import sys
 from pathlib import Path
 
-import keyservice.migrations
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from keyservice.config import load
 from sqlalchemy import create_engine
+
+import keyservice.migrations
+from keyservice.config import load
 
 database = load(Path("/etc/letterlock/keyservice.toml")).database
 url = database if "://" in database else f"sqlite:///file:{database}?mode=ro&uri=true"

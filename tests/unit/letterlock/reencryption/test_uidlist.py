@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -85,21 +84,6 @@ def test_permissions_stay(tmp_path: Path) -> None:
     rename(tmp_path, {"one": "new"})
 
     assert 0o660 == (tmp_path / UIDLIST).stat().st_mode & 0o777
-
-
-def test_maildirlock_and_we_exclude_each_other(tmp_path: Path) -> None:
-    """Dovecot's own program takes the lock: we wait until it lets go, and it waits for us."""
-    (tmp_path / UIDLIST).touch()
-    program = ["/usr/lib/dovecot/maildirlock", str(tmp_path), "5"]
-    # It prints the pid of a child that keeps the lock until it is told to end.
-    keeper = int(subprocess.run(program, capture_output=True, check=True).stdout)
-    threading.Timer(0.5, os.kill, (keeper, 15)).start()
-    began = time.monotonic()
-    with locked(tmp_path):
-        assert 0.4 < time.monotonic() - began < 30
-        refused = subprocess.run([*program[:2], "1"], capture_output=True, check=False)
-        assert 0 != refused.returncode
-    assert not (tmp_path / f"{UIDLIST}.lock").exists()
 
 
 def test_the_lock_of_a_dead_process_is_broken(tmp_path: Path) -> None:
