@@ -75,7 +75,8 @@ class Servers(NamedTuple):
         if (kind == "sentinel") != bool(service):
             raise ValueError("redis+sentinel:// ends with the name of the service, others do not")
         first = f"{plain}://{credentials}{'@' * bool(credentials)}{hosts.split(',')[0]}/?{query}"
-        _parts(first)
+        if _parts(first).get("db") and kind == "cluster":
+            raise ValueError("a cluster has one database, without a number")
         return cls(Kind(kind), first, addresses, service)
 
     def client(self, options: Options) -> redis.Redis:
@@ -111,7 +112,7 @@ class Servers(NamedTuple):
         given = _parts(self.url)
         if given.pop("connection_class", None) is SSLConnection:
             given["ssl"] = True
-        for name in ("host", "port", "db", "sentinel_username", "sentinel_password"):
+        for name in ("host", "port", "sentinel_username", "sentinel_password"):
             given.pop(name, None)
         return given
 

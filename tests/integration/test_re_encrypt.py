@@ -153,9 +153,9 @@ def test_killed_again_and_again_nothing_is_lost(kind: str, tmp_path: Path) -> No
         expected = set(by_number(store, store.seen())), set(by_number(store, store.seen("Archive")))
         kills = 0
         for _ in range(7):
-            with store.started("--yes") as process:
-                # Python alone takes a while to start.
-                time.sleep(chance.uniform(0.3, 0.9))
+            with store.started("--yes", "--rate", "500") as process:
+                wait_until(lambda p=process: p.poll() is not None or store.is_at_work(), "work")
+                time.sleep(chance.uniform(0, 0.2))
                 process.send_signal(signal.SIGKILL)
             kills += process.returncode == -signal.SIGKILL
             found = store.numbers(store.seen()), store.numbers(store.seen("Archive"))
@@ -163,7 +163,7 @@ def test_killed_again_and_again_nothing_is_lost(kind: str, tmp_path: Path) -> No
         outcome = store.run()
 
         assert 0 == outcome.status, outcome.errors
-        assert kills >= 2
+        assert kills >= 3
         assert expected == tuple(
             set(by_number(store, store.seen(folder))) for folder in ("INBOX", "Archive")
         )
@@ -259,7 +259,7 @@ def test_root_is_given_up(maildir: MailStore) -> None:
     """While it works it is the account that owns the mail, without a way back."""
     maildir.deliver(range(30))
     with maildir.started("--yes", "--rate", "10") as process:
-        wait_until(lambda: any(maildir.maildir.glob("tmp/*")), "it works")
+        wait_until(maildir.is_at_work, "it works")
         status = Path(f"/proc/{process.pid}/status").read_text()
     nobody = pwd.getpwnam("nobody")
 
@@ -375,7 +375,7 @@ def test_stopped_it_can_go_on(maildir: MailStore) -> None:
     """SIGTERM: what it has begun is finished, the rest is left for another time."""
     maildir.deliver(range(200))
     with maildir.started("--yes", "--rate", "100") as process:
-        wait_until(lambda: any(maildir.maildir.glob("tmp/*")), "it works")
+        wait_until(maildir.is_at_work, "it works")
         process.terminate()
         output, _ = process.communicate()
 

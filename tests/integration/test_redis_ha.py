@@ -318,6 +318,17 @@ def test_the_accounts_are_enough_with_sentinels(tmp_path: Path) -> None:
         _all_of_it(tmp_path, url + "?sentinel_username=s&sentinel_password=s-word")
 
 
+@pytest.mark.parametrize("acl", [MILTER_ACL, KEYSERVICE_ACL])
+def test_the_accounts_are_the_documented_ones(acl: str) -> None:
+    """In the manual, and in what Ansible sets."""
+    root = Path(__file__).parents[2]
+    rules = (root / "ansible/roles/letterlock_redis/vars/main.yml").read_text()
+
+    assert acl in (root / "docs/operating.md").read_text().replace('"', "")
+    assert acl in " ".join(rules.split())
+    assert CLUSTER_ACL in (root / "docs/scaling.md").read_text()
+
+
 def test_redis_by_tls_with_client_certificates(tmp_path: Path) -> None:
     """Both ways proved; without a certificate nothing is told."""
     ca = _authority(tmp_path / "tls")

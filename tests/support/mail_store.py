@@ -168,6 +168,11 @@ class MailStore:
             finally:
                 process.kill()
 
+    def is_at_work(self) -> bool:
+        """Whether the command has begun to replace something."""
+        tried = self.maildir.glob("tmp/*"), self.layout.state.rglob("*.journal")
+        return any(path for paths in tried for path in paths)
+
     @property
     def address(self) -> str:
         """How the command is told of this store."""

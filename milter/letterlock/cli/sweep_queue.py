@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import click
 
@@ -21,7 +22,7 @@ _MINUTE = 60
 @click.option(
     "--older-than",
     metavar="MINUTES",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=1),
     default=60,
     show_default=True,
     help="Leave alone what was written to since.",
@@ -55,7 +56,7 @@ def sweep_queue(remove: bool, older_than: int, config_directory: str, as_json: b
 
 def _print(found: Sequence[Orphan], *, as_json: bool) -> None:
     if as_json:
-        print_json(found)
+        print_json([{**asdict(orphan), "path": str(orphan.path)} for orphan in found])
         return
     for orphan in found:
         minutes = int(time.time() - orphan.modified_at) // _MINUTE

@@ -127,7 +127,9 @@ class Maildir:
             derived.forget(path)
         for index in derived.search_indexes(self._root):
             yield f"{index} holds words of the mail: remove it"
-        if not self._is_dovecots:
+        if self._is_dovecots:
+            yield "If Dovecot counts quotas: doveadm quota recalc -u USER"
+        else:
             yield (
                 f"{self._root} has no files of Dovecot's. If Dovecot serves it all the same, its"
                 " indexes are elsewhere, and in them header fields in plaintext: remove each"

@@ -40,6 +40,7 @@ def test_one_many_and_watched(
         "redis+cluster://",
         "redis+cluster://h:1,",
         "unix+cluster:///x",
+        "redis+cluster://h:1?db=2",
     ],
 )
 def test_nonsense_is_refused(url: str) -> None:
