@@ -24,7 +24,8 @@ import redis
 
 from keyservice.held import HeldAnswers
 from keyservice.record import RECORD_PREFIX
-from keyservice.redis_servers import Servers, Topology, topology
+from keyservice.redis_cluster import Topology, topology
+from keyservice.redis_servers import Servers
 
 HEARTBEAT = 1.0
 """Seconds from one PING to the next."""

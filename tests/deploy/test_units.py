@@ -140,7 +140,7 @@ def test_sockets_are_roots_and_outlive_their_daemon(unit: Path) -> None:
 
 @pytest.mark.parametrize("unit", SOCKETS, ids=named)
 def test_sockets_open_before_their_service_starts(unit: Path) -> None:
-    """systemd opens none while the service runs: those that come later are opened by its restart."""
+    """systemd opens none while the service runs: later ones are opened by its restart."""
     service = ROOT / unit.parent.name / setting(unit, "Service")
     requires = words(service, "Requires")
 

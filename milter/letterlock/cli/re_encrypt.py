@@ -97,6 +97,8 @@ def re_encrypt(
         _end(f"nothing to encrypt to for {mailbox}: {error}", status)
     except StoreFailed as error:
         _end(str(error), os.EX_IOERR)
+    except OSError as error:
+        _end(f"{error.filename or store}: {error.strerror}", os.EX_IOERR)
     except BadAddress as error:
         raise click.BadParameter(str(error), param_hint="IMAP-URL") from None
     _report(summary, notes, is_dry=options["dry_run"], as_json=as_json)

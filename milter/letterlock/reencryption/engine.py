@@ -14,6 +14,9 @@ PASSES_MAX = 20
 """Mail may be moved to folders that we have left already."""
 
 
+_NAP_SECONDS = 0.2
+
+
 class Fate(Enum):
     """What became of a message."""
 
@@ -126,7 +129,11 @@ class Engine(Generic[Message]):
         self._summary.octets_before += len(stored.octets)
         self._summary.octets_after += len(octets)
         if self._pace.per_second and not self._is_dry:
-            time.sleep(max(0.0, 1 / self._pace.per_second - (time.monotonic() - began)))
+            self._wait_until(began + 1 / self._pace.per_second)
+
+    def _wait_until(self, moment: float) -> None:
+        while (left := moment - time.monotonic()) > 0 and not self._pace.is_stopped():
+            time.sleep(min(left, _NAP_SECONDS))
 
     def _note(self, done: Done) -> None:
         self._settled.update(done.replaced)

@@ -40,15 +40,11 @@ class Session:
     def folders(self) -> list[str]:
         """Return the names, as the server encodes them, of what belongs to this user."""
         mine, others = self._namespaces()
-        found = {
-            name
-            for prefix in mine
-            for name in folder_names(
-                self._ask("LIST", self._server.list, b'""', quoted(prefix + "*"))
-            )
-            if not name.startswith(others)
-        }
-        return sorted(found)
+        # A prefix may be `INBOX.`, which the inbox itself does not begin with.
+        patterns = ["INBOX", *(f"{prefix}*" for prefix in mine)]
+        answers = (self._ask("LIST", self._server.list, b'""', quoted(p)) for p in patterns)
+        names = {name for answer in answers for name in folder_names(answer)}
+        return sorted(name for name in names if not name.startswith(others))
 
     def select(self, folder: str) -> Selected | None:
         """Open a folder; None if it is gone."""

@@ -83,12 +83,16 @@ class Maildir:
             return None
         with file:
             status = os.fstat(file.fileno())
-            return MaildirMessage(reference, file.read(), status.st_mtime, status)
+            try:
+                octets = file.read()
+            except OSError as error:
+                raise MessageFailed(error.strerror or "cannot be read") from None
+        return MaildirMessage(reference, octets, status.st_mtime, status)
 
     def replace(self, message: MaildirMessage, octets: bytes) -> Done:
         """See `Store`."""
         done = Done()
-        if self._staged and self._staged[0].message.reference.folder != message.reference.folder:
+        if self._staged and self._staged[0].replaces.folder != message.reference.folder:
             done = self.settle()
         if not self._staged:
             self._staged_since = time.monotonic()
@@ -103,7 +107,7 @@ class Maildir:
         staged, self._staged = self._staged, []
         if not staged:
             return Done()
-        folder = self._folder(staged[0].message.reference.folder)
+        folder = self._folder(staged[0].replaces.folder)
         try:
             maildir_staging.sync(staged)
             with folder.locked():
@@ -158,7 +162,7 @@ class Maildir:
             # Flags have moved some: where to?
             folder.look()
         sources = {
-            Pair(each.message.reference.name, _free(each.name, folder)): each.path
+            Pair(each.replaces.name, _free(each.name, folder)): each.path
             for each in staged
             if _is_unchanged(folder, each)
         }
@@ -189,15 +193,21 @@ class Maildir:
     def _paths(self) -> list[Path]:
         """Return the directories of all folders, however they are nested; no links."""
         found = []
-        for path, directories, _ in os.walk(self._root):
+        for path, directories, _ in os.walk(self._root, onerror=_raise):
             if "cur" in directories:
                 found.append(Path(path))
             directories[:] = sorted(name for name in directories if name not in _PARTS)
         return found
 
 
+def _raise(error: OSError) -> None:
+    # A folder that goes meanwhile is none any more; one that cannot be read would be passed over.
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def _is_unchanged(folder: Folder, staged: Staged) -> bool:
-    return folder.is_unchanged(staged.message.reference.name, staged.message.status)
+    return folder.is_unchanged(staged.replaces.name, staged.status)
 
 
 def _free(name: MaildirName, folder: Folder) -> str:

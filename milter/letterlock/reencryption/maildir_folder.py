@@ -103,7 +103,9 @@ class Folder:
         """
         self._sync()
         uidlist.rename(self.path, dict(pairs))
-        done = [pair for pair in pairs if pair.old not in self.names or self._retire(pair)]
+        # What is gone by now was unlinked by an earlier run; what goes later, by somebody else.
+        retired = {pair for pair in pairs if pair.old not in self.names}
+        done = [pair for pair in pairs if pair in retired or self._retire(pair)]
         self._sync()
         return done
 

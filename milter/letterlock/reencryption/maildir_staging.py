@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from letterlock.reencryption.maildir_name import MaildirName
-from letterlock.reencryption.store import Stored
+from letterlock.reencryption.store import Reference, Stored
 
 PREFIX = "letterlock-re-encrypt."
 """How the names of such files begin."""
@@ -29,9 +29,12 @@ class MaildirMessage(Stored):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What replaces a message."""
+    """What replaces a message. Does not hold it."""
 
-    message: MaildirMessage
+    replaces: Reference
+    status: os.stat_result
+    """Of the original, when it was read."""
+
     path: Path
     name: MaildirName
 
@@ -44,7 +47,7 @@ def stage(folder: Path, message: MaildirMessage, octets: bytes) -> Staged:
     """Write `octets`, with permissions and time of the original. Raises OSError."""
     name = MaildirName.parse(message.reference.name).sized(octets)
     path = folder / "tmp" / f"{PREFIX}{os.getpid()}.{next(_numbers)}"
-    staged = Staged(message, path, name)
+    staged = Staged(message.reference, message.status, path, name)
     try:
         _write(path, octets, message.status)
     except OSError:

@@ -49,7 +49,7 @@ Message = TypeVar("Message", bound=Stored)
 
 
 class Store(Protocol[Message]):
-    """Any method may raise StoreFailed."""
+    """Any method may raise StoreFailed or OSError."""
 
     def recover(self) -> int:
         """Finish what an earlier run left half done; return how many messages that was."""

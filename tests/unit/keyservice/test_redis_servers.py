@@ -2,7 +2,8 @@
 
 import pytest
 
-from keyservice.redis_servers import Kind, Servers, topology
+from keyservice.redis_cluster import topology
+from keyservice.redis_servers import Kind, Servers
 
 
 @pytest.mark.parametrize(

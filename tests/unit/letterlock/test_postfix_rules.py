@@ -1,6 +1,5 @@
 """The rules of `letterlock doctor` about Postfix's settings."""
 
-
 import pytest
 
 from letterlock.postfix import MilterEntry, Settings, elements, milters
