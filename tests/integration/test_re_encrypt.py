@@ -33,6 +33,19 @@ from stack import PASSWORD, Owner, Stack, daemons, dovecot, wait_until
 
 MANY = 10_000
 KINDS = ("maildir", "sdbox", "mdbox")
+NAMESPACES = """
+namespace inbox {{
+  prefix = INBOX.
+  separator = .
+  inbox = yes
+}}
+namespace public {{
+  type = public
+  prefix = Public.
+  separator = .
+  location = maildir:{public}
+}}
+"""
 
 
 @pytest.fixture(params=KINDS)
@@ -286,6 +299,22 @@ def test_over_the_network(tmp_path: Path) -> None:
         assert "Archive/Entwürfe" in outcome.output
         assert os.EX_IOERR == refused.status
         assert "AUTHENTICATIONFAILED" in refused.errors
+
+
+def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
+    """A public folder that is mounted into the mailbox; the inbox is found beside its prefix."""
+    public = tmp_path / "store" / "public"
+    with MailStore(tmp_path / "store", "sdbox", NAMESPACES.format(public=public)) as store:
+        for part in ("cur", "new", "tmp"):
+            (public / ".Team" / part).mkdir(parents=True)
+        (public / ".Team" / "cur" / "1.M1P1.h:2,").write_bytes(store.original(9))
+        subprocess.run(["chown", "-R", "nobody:nogroup", str(public)], check=True)
+        store.append(range(2))
+        store.append(range(2, 4), "INBOX.Sent")
+        assert 0 == store.run().status
+
+        require_all_encrypted(store, store.seen("INBOX") + store.seen("INBOX.Sent"))
+        assert [store.original(9)] == [message.octets for message in store.seen("Public.Team")]
 
 
 def test_a_server_without_a_name_gets_no_password(

@@ -49,12 +49,13 @@ class Outcome:
 class MailStore:
     """A context manager: Dovecot with mail for one owner, and a key service that knows him.
 
-    `kind`: maildir, sdbox or mdbox.
+    `kind`: maildir, sdbox or mdbox. `settings`: further ones of Dovecot's.
     """
 
-    def __init__(self, directory: Path, kind: str = "maildir") -> None:
+    def __init__(self, directory: Path, kind: str = "maildir", settings: str = "") -> None:
         """Lay it out; nothing runs yet."""
         self.kind = kind
+        self._settings = settings
         self.layout = Layout.create(directory)
         self.owner = MemoryOwner("alice@example.test")
         self.keyservice = FakeKeyService(self.layout.run / "keys.sock", self.owner)
@@ -67,7 +68,7 @@ class MailStore:
         """Start both."""
         location = "maildir:~/Maildir" if self.kind == "maildir" else f"{self.kind}:~/{self.kind}"
         self.keyservice.__enter__()
-        self._dovecot = dovecot.start(self.layout, location)
+        self._dovecot = dovecot.start(self.layout, f"{location}\n{self._settings}")
         return self
 
     def __exit__(self, *_: object) -> None:

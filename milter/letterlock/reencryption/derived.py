@@ -46,6 +46,15 @@ def forget(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def search_indexes(root: Path) -> Iterator[Path]:
-    """Yield those below `root`."""
-    return (path for path in root.rglob("*") if path.name in _SEARCH)
+def left_to_do(root: Path, *, is_dovecots: bool) -> Iterator[str]:
+    """Yield in words what nobody but the operator can do in a Maildir."""
+    for path in root.rglob("*"):
+        if path.name in _SEARCH:
+            yield f"{path} holds words of the mail: remove it"
+    if is_dovecots:
+        yield "If Dovecot counts quotas: doveadm quota recalc -u USER"
+    else:
+        yield (
+            f"{root} has no files of Dovecot's. If Dovecot serves it all the same, its indexes are"
+            " elsewhere, and in them header fields in plaintext: remove each dovecot.index.cache"
+        )

@@ -17,7 +17,7 @@ import msgspec
 
 from letterlock.reencryption import derived, maildir_staging
 from letterlock.reencryption.journal import Journal
-from letterlock.reencryption.maildir_folder import Folder, Pair
+from letterlock.reencryption.maildir_folder import Folder, Pair, folders_below
 from letterlock.reencryption.maildir_name import MaildirName
 from letterlock.reencryption.maildir_staging import MaildirMessage, Staged
 from letterlock.reencryption.store import Done, MessageFailed, Reference, StoreFailed
@@ -25,7 +25,6 @@ from letterlock.reencryption.store import Done, MessageFailed, Reference, StoreF
 JOURNAL = "letterlock-re-encrypt.journal"
 BATCH = 64
 _BATCH_SECONDS = 5.0
-_PARTS = ("cur", "new", "tmp")
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -129,16 +128,7 @@ class Maildir:
         """See `Store`."""
         for path in self._paths():
             derived.forget(path)
-        for index in derived.search_indexes(self._root):
-            yield f"{index} holds words of the mail: remove it"
-        if self._is_dovecots:
-            yield "If Dovecot counts quotas: doveadm quota recalc -u USER"
-        else:
-            yield (
-                f"{self._root} has no files of Dovecot's. If Dovecot serves it all the same, its"
-                " indexes are elsewhere, and in them header fields in plaintext: remove each"
-                " dovecot.index.cache"
-            )
+        yield from derived.left_to_do(self._root, is_dovecots=self._is_dovecots)
 
     def close(self) -> None:
         """See `Store`."""
@@ -191,19 +181,7 @@ class Maildir:
         return self._current
 
     def _paths(self) -> list[Path]:
-        """Return the directories of all folders, however they are nested; no links."""
-        found = []
-        for path, directories, _ in os.walk(self._root, onerror=_raise):
-            if "cur" in directories:
-                found.append(Path(path))
-            directories[:] = sorted(name for name in directories if name not in _PARTS)
-        return found
-
-
-def _raise(error: OSError) -> None:
-    # A folder that goes meanwhile is none any more; one that cannot be read would be passed over.
-    if not isinstance(error, FileNotFoundError):
-        raise error
+        return list(folders_below(self._root))
 
 
 def _is_unchanged(folder: Folder, staged: Staged) -> bool:

@@ -1,7 +1,7 @@
 """One folder of a Maildir, in which others may rename and unlink files at any moment."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -14,6 +14,23 @@ _PARTS = ("new", "cur")
 """In the order in which messages pass them."""
 
 _CHASES_MAX = 100
+
+
+def folders_below(root: Path) -> Iterator[Path]:
+    """Yield the directories of all folders, however they are nested; links are not followed.
+
+    Raises OSError where it cannot look.
+    """
+    for path, directories, _ in os.walk(root, onerror=_raise):
+        if "cur" in directories:
+            yield Path(path)
+        directories[:] = sorted(name for name in directories if name not in (*_PARTS, "tmp"))
+
+
+def _raise(error: OSError) -> None:
+    # A folder that goes meanwhile is none any more; one that cannot be read would be passed over.
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 class Place(NamedTuple):

@@ -92,27 +92,21 @@ class MailHost:
         context.check_hostname = False
         return context
 
-    def stored(self, local_part: str) -> list[bytes]:
-        """Return the mails in a mailbox, fetched by IMAP."""
+    def stored(self, local_part: str, last: int = 5) -> list[bytes]:
+        """Return the `last` mails in a mailbox, fetched by IMAP, the newest at the end."""
         with imaplib.IMAP4_SSL(self.host.address, ssl_context=self.tls, timeout=60) as imap:
             imap.login(f"{local_part}@{self.domain}", PASSWORD)
-            imap.select(readonly=True)
-            _, (numbers, *_) = imap.search(None, "ALL")
-            if not numbers:
+            _, (exists, *_) = imap.select(readonly=True)
+            count = int(exists or b"0")
+            if count == 0:
                 return []
-            _, parts = imap.fetch(",".join(numbers.decode().split()), "(BODY.PEEK[])")
+            _, parts = imap.fetch(f"{max(1, count - last + 1)}:{count}", "(BODY.PEEK[])")
             return [part[1] for part in parts if isinstance(part, tuple)]
 
     def count(self, local_part: str) -> int:
         """Return how many mails are in a mailbox."""
         where = f"/var/vmail/{self.domain}/{local_part}/Maildir"
         return int(self.host.run(f"find {where} -path '*/new/*' -o -path '*/cur/*' | wc -l"))
-
-    def await_mail(self, local_part: str, number: int, seconds: float = 30.0) -> list[bytes]:
-        """Return the mails in a mailbox as soon as there are `number` of them."""
-        question = f"mail {number} for {local_part}"
-        self.host.wait(lambda: len(self.stored(local_part)) >= number, question, seconds)
-        return self.stored(local_part)
 
     def _certify(self) -> None:
         self.host.run(

@@ -143,3 +143,13 @@ def test_the_pace_is_that_of_messages_encrypted(names: list[str], least: float) 
 
     assert least <= time.monotonic() - began
     assert least or time.monotonic() - began < 0.1
+
+
+def test_stopped_it_does_not_wait_for_its_turn() -> None:
+    """One message in a minute: whoever ends it is not kept waiting."""
+    began = time.monotonic()
+    pace = Pace(per_second=1 / 60, is_stopped=lambda: time.monotonic() - began > 0.1)
+    summary, _, _ = run(Shelf("x", "y"), pace)
+
+    assert not summary.is_complete
+    assert time.monotonic() - began < 5
