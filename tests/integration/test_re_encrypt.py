@@ -34,17 +34,17 @@ from stack import PASSWORD, Owner, Stack, daemons, dovecot, wait_until
 MANY = 10_000
 KINDS = ("maildir", "sdbox", "mdbox")
 NAMESPACES = """
-namespace inbox {{
+namespace inbox {
   prefix = INBOX.
   separator = .
   inbox = yes
-}}
-namespace public {{
+}
+namespace public {
   type = public
   prefix = Public.
   separator = .
-  location = maildir:{public}
-}}
+  location = maildir:%h/public
+}
 """
 
 
@@ -303,12 +303,12 @@ def test_over_the_network(tmp_path: Path) -> None:
 
 def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
     """A public folder that is mounted into the mailbox; the inbox is found beside its prefix."""
-    public = tmp_path / "store" / "public"
-    with MailStore(tmp_path / "store", "sdbox", NAMESPACES.format(public=public)) as store:
+    with MailStore(tmp_path / "store", "sdbox", NAMESPACES) as store:
+        public = store.home / "public"
         for part in ("cur", "new", "tmp"):
             (public / ".Team" / part).mkdir(parents=True)
         (public / ".Team" / "cur" / "1.M1P1.h:2,").write_bytes(store.original(9))
-        subprocess.run(["chown", "-R", "nobody:nogroup", str(public)], check=True)
+        subprocess.run(["chown", "-R", "nobody:nogroup", str(store.home)], check=True)
         store.append(range(2))
         store.append(range(2, 4), "INBOX.Sent")
         assert 0 == store.run().status
