@@ -15,6 +15,7 @@ import pytest
 from dkim_verifiers import dkimpy
 from smtp_sink import SMTPSink
 from stack.owner import Owner
+from stack.processes import NotReady
 from testbed import PASSWORD, Controller, Host, MailHost, Network, tree
 from testbed.load import Load
 
@@ -59,7 +60,11 @@ class World:
             found.extend(text for text in plaintexts if f"Subject: {subject}".encode() in text)
             return bool(found)
 
-        self.host.wait(is_there, f"mail: {subject}")
+        try:
+            self.host.wait(is_there, f"mail: {subject}")
+        except NotReady as error:
+            error.add_note(self.host.run("postqueue -p; journalctl --no-pager -n 40"))
+            raise
         return found[0]
 
     def metric(self, query: str) -> float:
