@@ -15,7 +15,6 @@ import pytest
 from dkim_verifiers import dkimpy
 from smtp_sink import SMTPSink
 from stack.owner import Owner
-from stack.processes import NotReady
 from testbed import PASSWORD, Controller, Host, MailHost, Network, tree
 from testbed.load import Load
 
@@ -47,24 +46,19 @@ class World:
 
     def send(self, subject: str, to: str = ALICE) -> None:
         """Send a mail from outside."""
-        text = f"From: {STRANGER}\r\nTo: {to}\r\nSubject: {subject}\r\n\r\nthe words\r\n"
+        text = f"From: {STRANGER}\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: {_id(subject)}"
         with smtplib.SMTP(self.host.address, local_hostname="elsewhere.test", timeout=60) as server:
-            server.sendmail(STRANGER, [to], text)
+            server.sendmail(STRANGER, [to], f"{text}\r\n\r\nthe words\r\n")
 
-    def read(self, subject: str) -> bytes:
-        """Return the plaintext of Alice's mail with that subject, as soon as it is there."""
+    def stored(self, subject: str) -> bytes:
+        """Return that mail as it is in Alice's mailbox, as soon as it is there."""
         found: list[bytes] = []
 
         def is_there() -> bool:
-            plaintexts = map(self.alice.read, self.mail.stored("alice"))
-            found.extend(text for text in plaintexts if f"Subject: {subject}".encode() in text)
+            found.extend(self.mail.stored("alice", "HEADER", "Message-ID", _id(subject)))
             return bool(found)
 
-        try:
-            self.host.wait(is_there, f"mail: {subject}")
-        except NotReady as error:
-            error.add_note(self.host.run("postqueue -p; journalctl --no-pager -n 40"))
-            raise
+        self.host.wait(is_there, f"mail: {subject}")
         return found[0]
 
     def metric(self, query: str) -> float:
@@ -74,6 +68,10 @@ class World:
         answer = json.loads(self.host.run("python3 -", script))
         result: list[dict[str, Any]] = answer["data"]["result"]
         return float(result[0]["value"][1]) if result else 0.0
+
+
+def _id(subject: str) -> str:
+    return f"<{subject.replace(' ', '.')}@elsewhere.test>"
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +107,6 @@ def world(
                 "letterlock_common_archive": archive,
                 "letterlock_resolver_forwarders": [network.gateway],
                 "letterlock_keyservice_domains": [{"name": DOMAIN}],
-                "letterlock_keyservice_client_certificates": True,
                 "letterlock_keyservice_settings": {"discovery": {"methods": ["wkd"]}},
                 "letterlock_submission": True,
                 "letterlock_postfix_sender_logins": "regexp:/etc/postfix/own_addresses",
@@ -151,13 +148,16 @@ def test_check_mode_shows_a_first_roll_out_and_changes_nothing(world: World) -> 
         ("letterlock_redis_memory", "much", "no amount"),
         ("letterlock_common_archive", "/nowhere.tar", "ansible/wheelhouse"),
         ("letterlock_monitoring_interval", "often", "15s"),
+        # Hosts of the testbed are containers, and these cannot encrypt.
+        ("letterlock_spool_device", "/var/lib/spool", "no dm-crypt"),
     ],
 )
 def test_a_wrong_value_ends_it_before_anything_changes(
     world: World, variable: str, value: object, said: str
 ) -> None:
     """The variable is named."""
-    run = world.controller.play("site.yml", **{variable: value})
+    passphrase = {"letterlock_spool_passphrase": "twelve letters", "letterlock_spool_size": "1G"}
+    run = world.controller.play("site.yml", **{**passphrase, variable: value})
 
     assert run.has_failed
     assert 0 == run.changed, run.changes
@@ -199,10 +199,12 @@ def test_an_enrolled_mailbox_gets_encrypted_mail(world: World) -> None:
 
     world.send("first")
 
-    assert b"the words" in world.read("first")
-    (stored,) = world.mail.stored("alice")
+    stored = world.stored("first")
     assert b"Content-Type: multipart/encrypted" in stored
     assert b"the words" not in stored
+    plaintext = world.alice.read(stored)
+    assert b"Subject: first" in plaintext
+    assert b"the words" in plaintext
 
 
 def test_who_has_no_certificate_gets_nothing_in_the_clear(world: World) -> None:
@@ -222,7 +224,6 @@ def test_a_user_hands_in_mail_that_leaves_signed(world: World) -> None:
     # The host's own resolver remembers for a while that there was nothing.
     world.host.run("systemctl restart unbound")
     world.host.run(f"letterlock dkim-key activate {DOMAIN}")
-    world.host.run("letterlock client-certificate ca create && postfix reload")
     issued = world.host.run(f"letterlock client-certificate issue {ALICE} --out -")
 
     client = world.network.directory / "alice.pem"
@@ -278,7 +279,7 @@ def test_prometheus_scrapes_both_daemons(world: World) -> None:
 def test_an_upgrade_refuses_no_mail(world: World, clock: Any, figures: dict[str, str]) -> None:
     """Mail comes in all the while; every one is accepted at once, and arrives."""
     before = world.mail.count("alice")
-    load = Load(world.host.address, ALICE)
+    load = Load([world.host.address], ALICE)
     load.start()
     with clock("upgrade"):
         run = world.controller.play("upgrade.yml", letterlock_common_version=world.versions[1])
@@ -289,6 +290,7 @@ def test_an_upgrade_refuses_no_mail(world: World, clock: Any, figures: dict[str,
     figures["mails during the upgrade, the slowest"] = f"{load.slowest:.2f} s"
     assert not run.has_failed, run.output
     assert [] == load.refused
+    assert 0 == load.unanswered
     _require_running(world, world.versions[1])
     world.host.wait(
         lambda: world.mail.count("alice") == before + load.accepted, "all mails", seconds=60
@@ -318,7 +320,7 @@ def test_an_upgrade_that_was_cut_off_can_be_taken_up(world: World) -> None:
 
 def test_a_roll_back_refuses_no_mail(world: World, clock: Any, figures: dict[str, str]) -> None:
     """Back to the release before, while mail comes in."""
-    load = Load(world.host.address, ALICE)
+    load = Load([world.host.address], ALICE)
     load.start()
     with clock("roll-back"):
         run = world.controller.play("rollback.yml")
@@ -327,6 +329,7 @@ def test_a_roll_back_refuses_no_mail(world: World, clock: Any, figures: dict[str
     figures["mails during the roll-back, refused"] = f"{len(load.refused)} of {load.accepted}"
     assert not run.has_failed, run.output
     assert [] == load.refused
+    assert 0 == load.unanswered
     _require_running(world, world.versions[0])
 
 
@@ -335,7 +338,7 @@ def test_after_a_reboot_mail_is_encrypted(world: World) -> None:
     world.host.reboot()
 
     world.send("after the reboot")
-    assert b"the words" in world.read("after the reboot")
+    assert b"the words" in world.alice.read(world.stored("after the reboot"))
     assert "" == world.host.run("systemctl list-units --failed --no-legend")
 
 
@@ -349,7 +352,7 @@ def test_uninstalled_postfix_is_what_it_was(world: World, clock: Any) -> None:
     gone = "/opt/letterlock /usr/local/bin/letterlock* /etc/systemd/system/letterlock*"
     assert "" == world.host.run(f"ls -d {gone} 2>/dev/null", check=False)
     world.send("plain")
-    world.host.wait(lambda: b"Subject: plain" in world.mail.stored("alice")[-1], "plain mail")
+    assert b"Subject: plain" in world.stored("plain")
     # What cannot be had again is kept.
     assert world.host.succeeds("test -s /var/lib/letterlock-keyservice/keyservice.sqlite")
 

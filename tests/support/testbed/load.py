@@ -1,4 +1,4 @@
-"""Mail from outside, as fast as a few sessions can hand it in."""
+"""Mail from outside, as other servers hand it in."""
 
 import smtplib
 import threading
@@ -18,14 +18,21 @@ Date: Fri, 20 Nov 2026 12:00:00 +0000
 
 @dataclass
 class Load:
-    """Hands in mail in `sessions` at once, from `start` until `finish`."""
+    """Hands in mail in `sessions` at once, from `start` until `finish`.
 
-    address: str
+    Each session begins with the first of `addresses` and goes on to the next where nobody answers
+    (RFC 5321 §5.1). What was under way when a server fell silent is handed in again.
+    """
+
+    addresses: list[str]
     to: str
     sessions: int = 3
     accepted: int = 0
     refused: list[str] = field(default_factory=list)
     """What the server said instead."""
+
+    unanswered: int = 0
+    """Sessions that could not begin, or were cut."""
 
     slowest: float = 0.0
     """Seconds that one mail took."""
@@ -54,11 +61,23 @@ class Load:
 
     def _run(self) -> None:
         while not self._enough.is_set():
-            try:
-                with smtplib.SMTP(self.address, local_hostname="elsewhere.test", timeout=120) as s:
-                    self._session(s)
-            except (OSError, smtplib.SMTPException) as error:
-                self._refuse(error)
+            for address in self.addresses:
+                if self._reaches(address):
+                    break
+                with self._lock:
+                    self.unanswered += 1
+
+    def _reaches(self, address: str) -> bool:
+        try:
+            with smtplib.SMTP(address, local_hostname="elsewhere.test", timeout=20) as server:
+                self._session(server)
+        except smtplib.SMTPServerDisconnected:
+            return False
+        except smtplib.SMTPException as error:
+            self._refuse(error)
+        except OSError:
+            return False
+        return True
 
     def _session(self, server: smtplib.SMTP) -> None:
         # Some mails for each session, as servers do; and a pause, because all share two cores.

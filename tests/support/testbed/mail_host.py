@@ -72,7 +72,7 @@ class MailHost:
         self.domain = domain
         self._certify()
         host.run("useradd --system --create-home --home-dir /var/vmail vmail")
-        host.write("/etc/dovecot/local.conf", _DOVECOT.replace("%s", PASSWORD).replace("%%", "%"))
+        host.write("/etc/dovecot/dovecot.conf", _DOVECOT.replace("%s", PASSWORD).replace("%%", "%"))
         addresses = [f"{name}@{domain}" for name in mailboxes]
         host.write("/etc/postfix/mailboxes", "".join(f"{a} {a}\n" for a in addresses))
         host.write("/etc/postfix/aliases-of-domains", f"postmaster@{domain} {addresses[0]}\n")
@@ -92,15 +92,15 @@ class MailHost:
         context.check_hostname = False
         return context
 
-    def stored(self, local_part: str, last: int = 5) -> list[bytes]:
-        """Return the `last` mails in a mailbox, fetched by IMAP, the newest at the end."""
+    def stored(self, local_part: str, *search: str) -> list[bytes]:
+        """Return mails that IMAP finds in a mailbox; `search` as in RFC 3501 §6.4.4."""
         with imaplib.IMAP4_SSL(self.host.address, ssl_context=self.tls, timeout=60) as imap:
             imap.login(f"{local_part}@{self.domain}", PASSWORD)
-            _, (exists, *_) = imap.select(readonly=True)
-            count = int(exists or b"0")
-            if count == 0:
+            imap.select(readonly=True)
+            _, (numbers, *_) = imap.search(None, *(search or ("ALL",)))
+            if not numbers:
                 return []
-            _, parts = imap.fetch(f"{max(1, count - last + 1)}:{count}", "(BODY.PEEK[])")
+            _, parts = imap.fetch(",".join(numbers.decode().split()), "(BODY.PEEK[])")
             return [part[1] for part in parts if isinstance(part, tuple)]
 
     def count(self, local_part: str) -> int:
