@@ -68,7 +68,8 @@ def world(
         variables = {
             **_shared(hosts, data),
             "letterlock_common_version": old,
-            "letterlock_common_archive": f"{archives}/letterlock-{{{{ letterlock_common_version }}}}.tar",
+            "letterlock_common_archive": f"{archives}/letterlock-"
+            "{{ letterlock_common_version }}.tar",
             "letterlock_resolver_forwarders": [network.gateway],
             "letterlock_keyservice_domains": [{"name": DOMAIN}],
         }

@@ -78,7 +78,7 @@ def start_postgresql(host: Host, authority: Authority, password: str) -> str:
 def start_redis(
     servers: Sequence[Host], watchers: Sequence[Host], authority: Authority, password: str
 ) -> str:
-    """Start a server on each of `servers`, the first one leads; return the Sentinels' part of a URL.
+    """Start a server on each of `servers`, led by the first; return the Sentinels' part of a URL.
 
     Their default user has all rights, and `password`.
     """

@@ -7,6 +7,7 @@ from pathlib import Path
 from alembic.config import Config as AlembicConfig
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+
 from keyservice import config as configuration
 
 _REVISION = "SELECT version_num FROM alembic_version"
@@ -23,8 +24,7 @@ def revision(config: configuration.Config) -> str:
     word = Path(password).read_text().rstrip("\r\n") if password else None
     with psycopg.connect(config.database, password=word, connect_timeout=10) as server:
         row = server.execute(_REVISION).fetchone()
-        assert row is not None
-        return str(row[0])
+        return "" if row is None else str(row[0])
 
 
 def main() -> None:
