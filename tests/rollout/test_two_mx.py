@@ -21,6 +21,8 @@ ALICE = f"alice@{DOMAIN}"
 BOB = f"bob@{DOMAIN}"
 WORD = "known-to-the-testbed-only"
 
+_ARCHIVE = "letterlock-{{ letterlock_common_version }}.tar"
+
 pytestmark = pytest.mark.timeout(900)
 
 

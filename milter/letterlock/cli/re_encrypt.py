@@ -16,7 +16,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keyservice.client import Answer, ClientConfig, KeyServiceClient, Mailbox, Outcome
-from letterlock.ciphertext import Spill
+from letterlock.ciphertext import Spill, one_off
 from letterlock.cli.service import MailboxParameter, print_json, speaks_with_service
 from letterlock.own_fields import Marker, UnprintableField
 from letterlock.reencryption.addressee import Addressee, NoCertificate
@@ -86,8 +86,12 @@ def re_encrypt(
     addressee = Addressee(mailbox, _lookup(service))
     encryption = Encryption(addressee, authserv_id, Spill(tempfile.gettempdir(), _SPILL_OCTETS))
     try:
+        recipient = addressee.recipient()
+        # What is imported when it is first needed may be out of the reach of the mail's owner,
+        # in whose name all that follows is done.
+        one_off(b"", recipient.subkeys, recipient.seipd)
         with opened(store, service, ask, is_dry=options["dry_run"]) as place:
-            fingerprint = addressee.recipient().fingerprint
+            fingerprint = recipient.fingerprint
             total = sum(len(place.references(folder)) for folder in place.folders())
             if not options["dry_run"] and not options["yes"]:
                 click.confirm(_QUESTION.format(total, store, fingerprint, mailbox), abort=True)

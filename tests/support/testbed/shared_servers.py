@@ -80,7 +80,7 @@ def start_redis(
 ) -> str:
     """Start a server on each of `servers`, led by the first; return the Sentinels' part of a URL.
 
-    Their default user has all rights, and `password`.
+    The first one leads. Their default user has all rights, and `password`.
     """
     primary = servers[0]
     for host in {host.name: host for host in (*servers, *watchers)}.values():
