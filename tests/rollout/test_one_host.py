@@ -93,10 +93,6 @@ def world(
             ]
         )
         mail = MailHost(host, DOMAIN, ["alice", "bob"])
-        # Without a way out no signature of the root can be had; what is tested here is not DNSSEC.
-        host.run("mkdir -p /etc/unbound/unbound.conf.d")
-        resolver = 'server:\n  module-config: "iterator"\n'
-        host.write("/etc/unbound/unbound.conf.d/testbed.conf", resolver)
         roles = ("redis", "keyservice", "mx", "monitoring")
         archive = f"{archives}/letterlock-{{{{ letterlock_common_version }}}}.tar"
         controller = Controller(

@@ -63,10 +63,6 @@ def world(
             stack.enter_context(host)
         *hosts, data = all_hosts
         mail = [MailHost(host, DOMAIN, ["alice", "bob"]) for host in hosts]
-        for host in hosts:
-            host.run("mkdir -p /etc/unbound/unbound.conf.d")
-            resolver = 'server:\n  module-config: "iterator"\n'
-            host.write("/etc/unbound/unbound.conf.d/testbed.conf", resolver)
         variables = {
             **_shared(hosts, data),
             "letterlock_common_version": old,

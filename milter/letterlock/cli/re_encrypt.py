@@ -1,5 +1,6 @@
 """`letterlock re-encrypt`: encrypts mail that is stored already, where it lies."""
 
+import io
 import os
 import signal
 import socket
@@ -13,7 +14,14 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from keyservice.client import Answer, ClientConfig, KeyServiceClient, Mailbox, Outcome
 from letterlock.ciphertext import Spill, one_off
@@ -25,6 +33,7 @@ from letterlock.reencryption.engine import Audience, Engine, Fate, Pace, Summary
 from letterlock.reencryption.imap_server import BadAddress
 from letterlock.reencryption.opening import opened
 from letterlock.reencryption.store import Reference, Store, StoreFailed
+from letterlock.transaction import Recipient
 
 EXIT_NOT_ALL = 1
 EXIT_STOPPED = 130
@@ -87,9 +96,7 @@ def re_encrypt(
     encryption = Encryption(addressee, authserv_id, Spill(tempfile.gettempdir(), _SPILL_OCTETS))
     try:
         recipient = addressee.recipient()
-        # What is imported when it is first needed may be out of the reach of the mail's owner,
-        # in whose name all that follows is done.
-        one_off(b"", recipient.subkeys, recipient.seipd)
+        _import_all(recipient)
         with opened(store, service, ask, is_dry=options["dry_run"]) as place:
             fingerprint = recipient.fingerprint
             total = sum(len(place.references(folder)) for folder in place.folders())
@@ -141,11 +148,25 @@ def _run(
     return summary, [] if options["dry_run"] else list(place.finish())
 
 
+def _import_all(recipient: Recipient) -> None:
+    """Have libraries import what they import when it is first needed.
+
+    Their files may be out of the reach of the mail's owner, in whose name all the rest is done.
+    """
+    one_off(b"", recipient.subkeys, recipient.seipd)
+    nowhere = Console(file=io.StringIO(), force_terminal=True)
+    with Progress(*_columns(), console=nowhere) as progress:
+        progress.advance(progress.add_task("", total=1))
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return BarColumn(), MofNCompleteColumn(), TextColumn("messages"), TimeRemainingColumn()
+
+
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[Fate, int], None]]:
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn("messages"), TimeRemainingColumn()
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+    with Progress(*_columns(), console=console, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=total)
         yield lambda _fate, messages: progress.advance(task, messages)
 
