@@ -2,12 +2,13 @@
 
 import json
 import os
+import pwd
 import signal
 import smtplib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,6 @@ from canary import Canaries
 from letterlock.cli import main
 from letterlock.queue_orphans import queue_directories
 from stack import Owner, Stack, wait_until
-
-PROGRAM = "from letterlock.cli import main; main()"
 
 KEEP_SWEEPING = """
 import select, sys, time
@@ -139,20 +138,24 @@ def test_the_account_of_the_unit_may(own: Stack, orphan: tuple[Path, Canaries]) 
     path, _ = orphan
     grow_old(path)
     config = ["--config-directory", str(own.layout.postfix / "etc"), "--remove"]
-    command = [sys.executable, "-c", PROGRAM, "sweep-queue", *config]
 
-    refused = subprocess.run(
-        command, user="nobody", group="nogroup", extra_groups=[], capture_output=True, check=False
-    )
+    refused = swept_by("nobody", config)
     assert os.EX_IOERR == refused.returncode, refused.stderr
     assert b"run as root or postfix" in refused.stderr
     assert path.exists()
 
-    done = subprocess.run(
-        command, user="postfix", group="postfix", extra_groups=[], capture_output=True, check=False
-    )
+    done = swept_by("postfix", config)
     assert 0 == done.returncode, done.stderr
     assert not path.exists()
+
+
+def swept_by(account: str, config: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    """Run it in the name of `account`, who need not be able to read this checkout."""
+    entry = pwd.getpwnam(account)
+    become = f"import os; os.setgroups([]); os.setgid({entry.pw_gid}); os.setuid({entry.pw_uid})"
+    program = f"from letterlock.cli import main; {become}; main()"
+    command = [sys.executable, "-c", program, "sweep-queue", *config]
+    return subprocess.run(command, capture_output=True, check=False)
 
 
 def test_a_message_that_is_being_received_stays(own: Stack) -> None:
