@@ -109,8 +109,11 @@ def test_down_ends_what_an_interrupted_up_has_started(directory: Path) -> None:
     command = [sys.executable, "-m", "stack", "up", str(directory)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as up:
-        log = directory / "log" / "dovecot.log"
-        wait_until(log.exists, "something has been started")
+        account = directory / "started.jsonl"
+        wait_until(
+            lambda: account.exists() and "dovecot" in account.read_text(),
+            "something has been started",
+        )
         up.send_signal(signal.SIGKILL)
     run = (directory / "run").resolve()
     assert [] != processes_of(directory, run)
