@@ -157,8 +157,7 @@ def _stands(sighting: Sighting, seen: Iterable[Sighting], now: int) -> bool:
 def _candidate(
     sightings: Collection[Sighting], background: Background, since: int | None
 ) -> Candidate:
-    # Level first: a high-ranking source must not lend its rank to another one's level.
-    best = max(sightings, key=lambda s: s.weight)
+    best = best_of(sightings)
     return Candidate(
         best.fingerprint,
         best.level,
@@ -168,6 +167,18 @@ def _candidate(
         is_usable=background.is_usable,
         signed_by_registered=background.signed_by_registered,
         is_retired=_is_retired(sightings, background.retired_at),
+    )
+
+
+def best_of(sightings: Iterable[Sighting]) -> Sighting:
+    """Return the one that stands for them, whatever their order; ValueError: there is none.
+
+    Of those of one weight it is the one said deliberately.
+    """
+    # Level first: a high-ranking source must not lend its rank to another one's level.
+    return max(
+        sightings,
+        key=lambda s: (s.weight, s.source in DELIBERATE, s.source.value, s.seen_at, s.fingerprint),
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from keyservice import bindings, dossier, ledger
 from keyservice.dossier import Dossier
-from keyservice.evidence import STANDING, Sighting, candidates
+from keyservice.evidence import STANDING, Sighting, best_of, candidates
 from keyservice.explanation import conflict, in_words
 from keyservice.mailbox import Mailbox
 from keyservice.replacement import Decision, Mode, Outcome, Rules
@@ -122,8 +122,7 @@ def _bind(
 
 
 def _best(known: Dossier, decision: Decision) -> Sighting:
-    shown = [s for s in known.sightings if s.fingerprint == decision.fingerprint]
-    return max(shown, key=lambda s: s.weight)
+    return best_of(s for s in known.sightings if s.fingerprint == decision.fingerprint)
 
 
 def _keep_waiting(

@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from keyservice.evidence import (
     Candidate,
     Registered,
     Sighting,
+    best_of,
     candidates,
     seen_since,
 )
@@ -156,6 +158,17 @@ def test_the_retired_come_back_by_the_owners_word_only() -> None:
     assert not only(seen("one", 1, Source.OPERATOR), background=background).is_retired
     assert only(seen("one", 1, Source.SUBMISSION), background=background).is_retired
     assert not only(seen("one", 0)).is_retired
+
+
+@pytest.mark.parametrize("deliberate", [Source.OWNER, Source.OPERATOR])
+@pytest.mark.parametrize("places", [(0, 1), (1, 0)])
+def test_of_one_level_what_was_said_deliberately_stands(
+    deliberate: Source, places: tuple[int, int]
+) -> None:
+    """Not what a mail program sends by itself, whichever was read first."""
+    both = [seen("one", 0, Source.SUBMISSION, TRUST), seen("one", 0, deliberate, TRUST)]
+
+    assert best_of(both[place] for place in places).source is deliberate
 
 
 @given(sightings_of_anything, st.randoms(use_true_random=False))
