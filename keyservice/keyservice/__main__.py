@@ -36,6 +36,7 @@ from keyservice.metrics import (
     ClientCertificatesExpiring,
     Metrics,
 )
+from keyservice.moving import move
 from keyservice.notices import Notices
 from keyservice.overview import WARNINGS, Overview
 from keyservice.peers import Peers
@@ -62,7 +63,14 @@ _CONNECTIONS_MAX = 256
     show_default=True,
 )
 @click.option("--check", is_flag=True, help="Say whether the configuration can be used, and stop.")
-def main(path: Path, check: bool) -> None:
+@click.option(
+    "--copy-from",
+    "former",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Copy a database of SQLite into the configured one, which must be empty, and stop.",
+)
+def main(path: Path, check: bool, former: Path | None) -> None:
     """Serve certificates and policy to the milter and to the operator's command."""
     # A core would hold what passes through; secret keys that were refused, for one.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -71,6 +79,9 @@ def main(path: Path, check: bool) -> None:
     try:
         config = load(path)
         secret = read_secret(config) if config.redis.url else b""
+        if former is not None:
+            _copy_from(former, config)
+            return
         begins_anew = not check and _serve(config, secret)
     except ConfigError as error:
         logging.getLogger("keyservice").error("not_started", extra={"detail": str(error)})  # noqa: TRY400 (our own text)
@@ -135,6 +146,16 @@ def _serve(config: Config, secret: bytes) -> bool:
         daemon.run(sockets=sockets)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return daemon.begins_anew
+
+
+def _copy_from(former: Path, config: Config) -> None:
+    os.umask(0o077)
+    with (
+        closing(Database(former)) as source,
+        closing(Database(read_database(config))) as target,
+    ):
+        for table, rows in move(source, target).items():
+            click.echo(f"{table}: {rows}")
 
 
 def _rulebook(config: Config) -> Rulebook:

@@ -33,6 +33,7 @@ from keyservice_process import SECRET, KeyServiceProcess, RedisProcess, wait_unt
 from postgresql_process import OWNER, PASSWORD, PostgreSQLProcess
 
 ALICE = Mailbox.parse("alice@example.org")
+BOB = Mailbox.parse("bob@example.org")
 HERE = Path(__file__).parent.parent
 _numbers = count()
 
@@ -377,3 +378,23 @@ def test_a_database_of_a_newer_version_or_another_encoding_is_refused(
         Database(postgresql.server(server.uri("ascii")))
     with pytest.raises(DatabaseUnavailable, match="no such database"):
         Database(postgresql.server(server.uri("nowhere")))
+
+
+def test_what_sqlite_held_is_carried_over(tmp_path: Path, uri: str) -> None:
+    """All of it, and what comes then is numbered on; a second time nothing is copied."""
+    new = service(tmp_path / "new", uri)
+    with KeyServiceProcess(tmp_path / "old", new.domains) as old:
+        enrolled = old.operator.enrol(ALICE, gallery()["alice"])
+        old.operator.set_policy(BOB, {"without_certificate": "reject"})
+        known = list(old.operator.mailboxes()), old.operator.explain(ALICE).events
+    command = [*new.command(), "--copy-from", str(old.database)]
+
+    subprocess.run(command, check=True)
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert os.EX_CONFIG == again.returncode
+    assert "in use already" in again.stderr
+    with new:
+        assert known == (list(new.operator.mailboxes()), new.operator.explain(ALICE).events)
+        assert enrolled.fingerprint == new.client().lookup(ALICE).fingerprint
+        new.operator.enrol(BOB, gallery()["bob"])
