@@ -347,7 +347,7 @@ def test_an_upgrade_that_was_cut_off_can_be_taken_up(world: World) -> None:
     run = world.controller.play("upgrade.yml", letterlock_common_version=new)
 
     assert not run.has_failed, run.output
-    assert "Have it begin anew" in run.changes
+    assert any("Have it begin anew" in change for change in run.changes)
     assert world.host.succeeds("systemctl is-active letterlock letterlock-keyservice")
 
 
