@@ -227,7 +227,7 @@ def test_the_host_that_was_lost_comes_back_by_itself(world: World, bob: Owner) -
 
 def test_a_withdrawal_counts_everywhere(world: World) -> None:
     """Also on the host to which it was not said."""
-    world.hosts[1].run(f"letterlock withdraw {BOB} --yes")
+    world.hosts[1].run(f"letterlock withdraw {BOB}")
 
     for host in world.hosts:
         with pytest.raises(smtplib.SMTPRecipientsRefused):
