@@ -42,7 +42,7 @@ def reentry(listening: list[Listener], reentry: str) -> Iterator[Finding]:
     if not ours:
         yield Finding(
             f"port {port}",
-            "letterlock-reentry lines of postfix-conf/ in master.cf, then `postfix reload`",
+            "the lines of that port from postfix-conf/master.cf.in, then `postfix reload`",
             "copies for further mailboxes cannot re-enter; mail to several is deferred",
             Severity.FAULT,
             "nothing listens at the re-entry port",

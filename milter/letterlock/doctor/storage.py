@@ -57,7 +57,7 @@ def rest_of(host: Host, path: str, depth: int = 0) -> Rest:
         return Rest.UNKNOWN
     if mount.kind == "overlay":
         upper = mount.options.get("upperdir", "")
-        return rest_of(host, upper, depth + 1) if upper.startswith("/") else Rest.UNKNOWN
+        return _rest_of_named(host, upper, depth) if upper.startswith("/") else Rest.UNKNOWN
     # Some file systems, such as btrfs, have a device number that is nobody's.
     device = host.block_device(mount.source) if mount.device.startswith("0:") else mount.device
     return Rest.UNKNOWN if device is None else device_rest(host, device, depth)
@@ -72,7 +72,7 @@ def device_rest(host: Host, device: str, depth: int = 0) -> Rest:
     if (host.read(folder / "dm/uuid") or "").startswith("CRYPT-"):
         return Rest.ENCRYPTED
     if file := host.read(folder / "loop/backing_file"):
-        return rest_of(host, file, depth + 1)
+        return _rest_of_named(host, file, depth)
     if slaves := host.names_in(folder / "slaves"):
         numbers = (host.read(folder / "slaves" / name / "dev") for name in slaves)
         below = {device_rest(host, n, depth + 1) if n else Rest.UNKNOWN for n in numbers}
@@ -92,6 +92,13 @@ def mount_of(mounted: list[Mount], path: str) -> Mount | None:
     around = [m for m in mounted if pure.is_relative_to(m.point)]
     deepest = max((len(PurePosixPath(m.point).parts) for m in around), default=0)
     return next((m for m in reversed(around) if len(PurePosixPath(m.point).parts) == deepest), None)
+
+
+def _rest_of_named(host: Host, path: str, depth: int) -> Rest:
+    """Return how `path` rests, of which the kernel says that something is in it."""
+    rest = rest_of(host, path, depth + 1)
+    # In a container it is a path of the host outside, and may lead to another place in here.
+    return rest if rest is Rest.PLAIN or host.status(path) else Rest.UNKNOWN
 
 
 def _mount(line: str) -> Mount:

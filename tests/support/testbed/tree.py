@@ -55,8 +55,14 @@ _AWAITED = [
     "prometheus-node-exporter",
     "postgresql",
     "stunnel4",
+    "gcc",
+    "libc6-dev",
+    "libmilter-dev",
+    "python3-dev",
+    "swaks",
+    "libnet-ssleay-perl",
 ]
-"""What the roles install, and what their hosts talk to."""
+"""What the roles install, what their hosts talk to, and what docs/install.md says to install."""
 
 _MAKE_MAIL_HOST = """\
 set -eu

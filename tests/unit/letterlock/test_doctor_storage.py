@@ -31,6 +31,14 @@ def mounted(device: str, kind: str, source: str, options: str = "rw") -> dict[st
         (Rest.ENCRYPTED, mounted("0:43", "ecryptfs", "/lower")),
         (Rest.PLAIN, mounted("0:44", "overlay", "overlay", "rw,lowerdir=/a,upperdir=/upper")),
         (Rest.UNKNOWN, mounted("0:44", "overlay", "overlay", "rw,lowerdir=/a")),
+        # In a container: the path is one of the host outside, and here it leads into memory.
+        (
+            Rest.UNKNOWN,
+            {
+                "/proc/self/mountinfo": "22 1 0:44 / / rw - overlay overlay rw,upperdir=/tmp/up\n"
+                "23 22 0:45 / /tmp rw - tmpfs tmpfs rw\n"
+            },
+        ),
         # btrfs has a device number of its own; what it is on is its source.
         (
             Rest.ENCRYPTED,
