@@ -21,7 +21,7 @@ from keyservice.cache import AnswerCache, connect
 from keyservice.client_ca.serving import client_certificates
 from keyservice.config import Config, host_and_port, load, read_database, read_secret
 from keyservice.daemon import Daemon
-from keyservice.database import Database
+from keyservice.database import Database, require_known
 from keyservice.discovery import Discovery
 from keyservice.enrolment import Enrolments
 from keyservice.errors import ConfigError, DatabaseUnavailable
@@ -82,6 +82,7 @@ def main(path: Path, check: bool, former: Path | None) -> None:
         if former is not None:
             _copy_from(former, config)
             return
+        _require_usable(config)
         begins_anew = not check and _serve(config, secret)
     except ConfigError as error:
         logging.getLogger("keyservice").error("not_started", extra={"detail": str(error)})  # noqa: TRY400 (our own text)
@@ -89,8 +90,20 @@ def main(path: Path, check: bool, former: Path | None) -> None:
     except DatabaseUnavailable as error:
         logging.getLogger("keyservice").error("not_started", extra={"detail": str(error)})  # noqa: TRY400 (our own text)
         sys.exit(os.EX_TEMPFAIL)
+    except Exception:
+        # By its type and place, and what it means, if that is known: see `log`.
+        logging.getLogger("keyservice").exception("not_started")
+        sys.exit(os.EX_SOFTWARE)
     if begins_anew:
         succession.succeed()
+
+
+def _require_usable(config: Config) -> None:
+    """Raise ConfigError for all that can be told before anything is touched, or asked."""
+    _redis(config)
+    where = read_database(config)
+    if isinstance(where, Path):
+        require_known(where)
 
 
 def _serve(config: Config, secret: bytes) -> bool:

@@ -40,7 +40,7 @@ def connect(url: str, timeout: float = REDIS_TIMEOUT) -> redis.Redis:
     """Return a client for `url`, as `redis_servers` has it; nothing is sent yet.
 
     Replies are bytes. `timeout` is for connecting and for each reply; nothing is retried.
-    Raises ValueError if `url` makes no sense.
+    Raises BadURL, a ValueError, if `url` makes no sense.
     """
     timeouts = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
     return Servers.parse(url).client(timeouts)

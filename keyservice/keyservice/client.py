@@ -31,7 +31,12 @@ from keyservice.client_certificate_wire import (
 from keyservice.held import HeldAnswers
 from keyservice.levels import Level
 from keyservice.mailbox import InvalidMailbox, Mailbox
-from keyservice.operator_client import OperatorClient, ServiceRefused, ServiceUnavailable
+from keyservice.operator_client import (
+    OperatorClient,
+    ServiceForbidden,
+    ServiceRefused,
+    ServiceUnavailable,
+)
 from keyservice.operator_wire import (
     BoundCertificate,
     EnrolledMailbox,
@@ -97,6 +102,7 @@ __all__ = [
     "ClientCertificateState",
     "ClientConfig",
     "EncryptionSubkey",
+    "Endpoint",
     "EnrolledMailbox",
     "Enrolment",
     "Explanation",
@@ -125,6 +131,7 @@ __all__ = [
     "Sender",
     "SenderClient",
     "SenderPolicy",
+    "ServiceForbidden",
     "ServiceRefused",
     "ServiceUnavailable",
     "Subkey",

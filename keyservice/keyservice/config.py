@@ -21,6 +21,9 @@ from keyservice.wire import ArrivedEncrypted, HeaderPolicy, WithoutCertificate
 SECRET_OCTETS_MIN = 32
 """HMAC-SHA256 wants a key as long as its output (RFC 2104 §3)."""
 
+SOCKET_PATH_OCTETS_MAX = 107
+"""unix(7)."""
+
 _HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
@@ -200,8 +203,9 @@ def _read(file: str, key: str) -> tuple[Path, bytes]:
 def _require_sound(config: Config) -> None:
     if not config.database.startswith(("/", *postgresql.SCHEMES)):
         raise ConfigError("database: expected an absolute path, or postgresql://")
-    if not config.socket.startswith("/"):
+    if not config.socket:
         raise ConfigError("socket: expected an absolute path")
+    _require_path(config.socket, "socket")
     if config.tcp:
         host_and_port(config.tcp, "tcp")
     if config.metrics:
@@ -221,9 +225,16 @@ def _require_sound(config: Config) -> None:
             raise ConfigError(f'domains."{name}": {error}') from None
 
 
+def _require_path(path: str, key: str) -> None:
+    """Raise ConfigError unless `path` is absolute and short enough, or empty."""
+    if path and not path.startswith("/"):
+        raise ConfigError(f"{key}: expected an absolute path")
+    if len(path.encode(errors="replace")) > SOCKET_PATH_OCTETS_MAX:
+        raise ConfigError(f"{key}: a path of more than {SOCKET_PATH_OCTETS_MAX} octets")
+
+
 def _require_public(public: PublicSection) -> None:
-    if public.socket and not public.socket.startswith("/"):
-        raise ConfigError("public.socket: expected an absolute path")
+    _require_path(public.socket, "public.socket")
     if public.tcp:
         host_and_port(public.tcp, "public.tcp")
     if public.requests_per_minute < 1:
@@ -273,8 +284,7 @@ def _require_client_ca(client_ca: ClientCASection) -> None:
 
 
 def _require_socketmap(socketmap: SocketmapSection) -> None:
-    if socketmap.socket and not socketmap.socket.startswith("/"):
-        raise ConfigError("socketmap.socket: expected an absolute path")
+    _require_path(socketmap.socket, "socketmap.socket")
     if socketmap.tcp:
         host_and_port(socketmap.tcp, "socketmap.tcp")
 

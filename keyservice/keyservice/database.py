@@ -6,9 +6,12 @@ from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
@@ -114,14 +117,43 @@ class Database:
             raise kind(f"database: {name}: {words}") from None
 
     def _migrate(self) -> None:
-        alembic = AlembicConfig()
-        alembic.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        alembic = _alembic()
         # Services that start at the same time do it one after the other: it writes.
         with self._to_write.begin() as connection:
             if self.is_shared:
                 postgresql.prepare_migration(connection)
             alembic.attributes["connection"] = connection
             command.upgrade(alembic, "head")
+
+
+def require_known(path: Path) -> None:
+    """Raise ConfigError if the file at `path` is no database, or a newer version has written it.
+
+    It is only read; none that is not there yet is right.
+    """
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise ConfigError(f"database: {path}: something else is there")
+    # `quote`: it is a URI in a URL.
+    engine = create_engine(f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true")
+    try:
+        with engine.connect() as connection:
+            revision = MigrationContext.configure(connection).get_current_revision()
+        ScriptDirectory.from_config(_alembic()).get_revision(revision or "base")
+    except CommandError:
+        raise ConfigError(f"database: {path}: a newer version has written it") from None
+    except SQLAlchemyError as error:
+        words = in_words(error) or type(error).__name__
+        raise ConfigError(f"database: {path}: {words}") from None
+    finally:
+        engine.dispose()
+
+
+def _alembic() -> AlembicConfig:
+    alembic = AlembicConfig()
+    alembic.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return alembic
 
 
 def _sqlite(path: Path) -> Engine:

@@ -10,12 +10,13 @@ _SQLITE = {
     "SQLITE_FULL": "the disk is full",
     "SQLITE_READONLY": "the file cannot be written: to whom do it and its directory belong?",
     "SQLITE_CANTOPEN": "the file cannot be opened: is its directory there, and writable?",
+    "SQLITE_IOERR_SHMSIZE": "the disk is full",
     "SQLITE_IOERR": "the disk does not read or write",
     "SQLITE_CORRUPT": "the file is damaged: put the backup back",
     "SQLITE_NOTADB": "the file is no database",
     "SQLITE_BUSY": "another process keeps it locked",
 }
-"""Primary result codes; an extended one begins with them (https://www.sqlite.org/rescode.html)."""
+"""Result codes; an extended one begins with its primary one, and the first that fits counts (https://www.sqlite.org/rescode.html)."""
 
 
 _POSTGRESQL = {

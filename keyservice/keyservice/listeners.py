@@ -97,7 +97,8 @@ def listen_unix(path: Path, group: str, section: str = "") -> socket.socket:
         raise ConfigError(f"{section}socket_group: no group {group}") from None
     except OSError as error:
         listener.close()
-        raise ConfigError(f"{section}socket: {path}: {error.strerror}") from None
+        # One that Python itself found has no number: a path that is too long.
+        raise ConfigError(f"{section}socket: {path}: {error.strerror or error}") from None
     return listener
 
 

@@ -14,7 +14,8 @@ DOMAIN_OCTETS_MAX = 255
 
 # Control characters and blanks never, whatever quoting would allow: such a
 # local part cannot be written to a log, a Redis key or a header field unharmed.
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f<>\"\\,:;()\[\]]")
+# Surrogates stand for octets that are no UTF-8, and cannot be encoded again.
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f<>\"\\,:;()\[\]\ud800-\udfff]")
 
 _DOMAIN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 

@@ -18,7 +18,7 @@ from keyservice.operator_wire import (
     Problem,
     Withdrawal,
 )
-from keyservice.transport import Endpoint, TransportError, exchange
+from keyservice.transport import Endpoint, NotPermitted, TransportError, exchange
 
 _DEADLINE = 30.0
 """Seconds. A person waits; vetting may have to start a process first."""
@@ -28,6 +28,10 @@ _Record = TypeVar("_Record", bound=msgspec.Struct)
 
 class ServiceUnavailable(Exception):
     """The key service did not answer; nothing is known to have changed."""
+
+
+class ServiceForbidden(ServiceUnavailable):
+    """The key service's socket is not for this account."""
 
 
 class ServiceRefused(Exception):
@@ -107,6 +111,8 @@ class OperatorClient:
             if reply.status in (200, 201):
                 return msgspec.json.decode(reply.body, type=reply_type)
             problem = msgspec.json.decode(reply.body, type=Problem)
+        except NotPermitted as error:
+            raise ServiceForbidden(str(error)) from None
         except TransportError as error:
             raise ServiceUnavailable(str(error)) from None
         except msgspec.MsgspecError:

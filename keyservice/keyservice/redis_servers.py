@@ -25,6 +25,16 @@ Options = dict[str, Any]
 """Arguments of a `redis.Connection`."""
 
 
+_FORM = (
+    "expected redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://, and in a"
+    " password %2F for /, %3A for : and %40 for @"
+)
+
+
+class BadURL(ValueError):
+    """It makes no sense; the text says what was expected, and quotes nothing: it has a password."""
+
+
 class Kind(Enum):
     """How many servers there are, and who says which one counts."""
 
@@ -45,14 +55,23 @@ class Servers(NamedTuple):
 
     @classmethod
     def parse(cls, url: str) -> "Servers":
-        """Return what `url` says; raises ValueError."""
+        """Return what `url` says; raises BadURL."""
+        try:
+            return cls._parsed(url)
+        except BadURL:
+            raise
+        except ValueError:
+            raise BadURL(_FORM) from None
+
+    @classmethod
+    def _parsed(cls, url: str) -> "Servers":
         scheme, _, rest = url.partition("://")
         plain, _, kind = scheme.partition("+")
         if not kind:
             _parts(url)
             return cls(Kind.STANDALONE, url)
         if plain not in ("redis", "rediss") or kind not in ("sentinel", "cluster"):
-            raise ValueError("no scheme that is known")
+            raise BadURL("no scheme that is known")
         authority, _, tail = rest.partition("/")
         if not tail:
             authority, _, query = authority.partition("?")
@@ -62,10 +81,10 @@ class Servers(NamedTuple):
         credentials, _, hosts = authority.rpartition("@")
         addresses = tuple(_address(host) for host in hosts.split(","))
         if (kind == "sentinel") != bool(service):
-            raise ValueError("redis+sentinel:// ends with the name of the service, others do not")
+            raise BadURL("redis+sentinel:// ends with the name of the service, others do not")
         first = f"{plain}://{credentials}{'@' * bool(credentials)}{hosts.split(',')[0]}/?{query}"
         if _parts(first).get("db") and kind == "cluster":
-            raise ValueError("a cluster has one database, without a number")
+            raise BadURL("a cluster has one database, without a number")
         return cls(Kind(kind), first, addresses, service)
 
     def client(self, options: Options) -> redis.Redis:
@@ -151,5 +170,5 @@ def _once() -> Options:
 def _address(text: str) -> tuple[str, int]:
     parts = urlsplit(f"//{text}")
     if not parts.hostname or parts.port is None:
-        raise ValueError("expected HOST:PORT,HOST:PORT")
+        raise BadURL("expected HOST:PORT,HOST:PORT")
     return parts.hostname, parts.port

@@ -26,6 +26,10 @@ class DeadlinePassed(TransportError):
     """The peer was too slow."""
 
 
+class NotPermitted(TransportError):
+    """The socket is not for this account."""
+
+
 class Reply(NamedTuple):
     """Status code and body."""
 
@@ -47,7 +51,7 @@ class Endpoint(NamedTuple):
         """
         if text.startswith("http://"):
             host, _, port = text.removeprefix("http://").rstrip("/").rpartition(":")
-            if not host or not port.isdecimal():
+            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
                 raise ValueError("expected http://HOST:PORT")
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             return cls(family, (host.strip("[]"), int(port)))
@@ -76,8 +80,11 @@ def exchange(
             octets = _send_and_receive(peer, request, until)
     except TimeoutError:
         raise DeadlinePassed("too slow") from None
+    except PermissionError as error:
+        raise NotPermitted(error.strerror) from None
     except OSError as error:
-        raise TransportError(error.strerror or type(error).__name__) from None
+        # One that Python itself found has no number: a path that is too long.
+        raise TransportError(error.strerror or str(error)) from None
     return _parse(octets)
 
 

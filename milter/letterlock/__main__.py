@@ -1,4 +1,7 @@
-"""`letterlock-milter`: the daemon. Exit status 0: stopped; 78: configuration unusable."""
+"""`letterlock-milter`: the daemon.
+
+Exit status 0: stopped; 78: configuration unusable; 71: the system failed; 70: a defect.
+"""
 
 import os
 import shutil
@@ -54,6 +57,14 @@ def main(
     except LetterlockError as error:
         log.failure("not_started", detail=str(error))
         sys.exit(EX_CONFIG)
+    except OSError as error:
+        # A full disk, for one.
+        detail = f"{error.filename or 'system'}: {error.strerror or error}"
+        log.failure("not_started", detail=detail, **log.place_of(error))
+        sys.exit(os.EX_OSERR)
+    except Exception as error:  # noqa: BLE001 (not foreseen: its text may be anything)
+        log.failure("not_started", **log.place_of(error))
+        sys.exit(os.EX_SOFTWARE)
 
 
 def _check(config: Config) -> None:
@@ -77,7 +88,11 @@ def _work(config: Config, role: Role, descriptors: Descriptors, slot: int) -> No
     # supervisor has set the directory in which its counters live.
     from letterlock import assembly, callbacks, session, worker
 
-    assembled = assembly.assemble(config, role)
+    try:
+        assembled = assembly.assemble(config, role)
+    except LetterlockError as error:
+        worker.give_up(descriptors, str(error))
+        sys.exit(EX_CONFIG)
 
     def start(sessions: session.Counting) -> None:
         callbacks.serve(

@@ -70,7 +70,7 @@ def assemble(config: Config, role: Role) -> Assembled:
                 curiosity = Curiosity.WHO
             case _:
                 assert_never(role)
-    except ValueError as error:
+    except ValueError as error:  # what `config` does not know to be wrong
         raise ConfigError(f"redis.url or keyservice.socket: {error}") from None
     return Assembled(gateway, curiosity, behind)
 

@@ -5,17 +5,23 @@ like is not here: that is policy, and the key service's, so that all MX hosts ag
 """
 
 import socket
+from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
+from keyservice.client import Endpoint, connect
 from letterlock import service_manager
 from letterlock.errors import ConfigError
 from letterlock.own_fields import Marker, UnprintableField
 
 SECRET_OCTETS_MIN = 32
 """HMAC-SHA256 wants a key as long as its output (RFC 2104 §3)."""
+
+SOCKET_PATH_OCTETS_MAX = 107
+"""unix(7)."""
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -107,7 +113,7 @@ def load(path: Path) -> Config:
         config = msgspec.toml.decode(path.read_bytes(), type=Config)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
     _require_sound(config)
     return config
@@ -148,7 +154,18 @@ def _require_sound(config: Config) -> None:
         if config.submission.socket == config.socket:
             raise ConfigError("submission.socket: must be another than socket")
     if config.authentication.nameserver:
-        host_and_port(config.authentication.nameserver, "authentication.nameserver")
+        host, _ = host_and_port(config.authentication.nameserver, "authentication.nameserver")
+        _require(lambda: ip_address(host), "authentication.nameserver", "expected an IP address")
+    _require(lambda: Endpoint.parse(config.keyservice.socket), "keyservice.socket")
+    # Nothing is sent yet.
+    _require(lambda: connect(config.redis.url), "redis.url")
+
+
+def _require(parse: Callable[[], object], key: str, expected: str = "") -> None:
+    try:
+        parse()
+    except ValueError as error:
+        raise ConfigError(f"{key}: {expected or error}") from None
 
 
 def _require_address(text: str, key: str) -> None:
@@ -157,3 +174,5 @@ def _require_address(text: str, key: str) -> None:
         raise ConfigError(f"{key}: expected unix:PATH or inet:HOST:PORT")
     if kind == "inet":
         host_and_port(rest, key)
+    elif len(rest.encode(errors="replace")) > SOCKET_PATH_OCTETS_MAX:
+        raise ConfigError(f"{key}: a path of more than {SOCKET_PATH_OCTETS_MAX} octets")

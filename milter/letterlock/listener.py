@@ -56,7 +56,8 @@ def _made(address: str, config: Config) -> socket.socket:
         made = _unix(rest, config) if kind == "unix" else _inet(rest)
         made.listen(BACKLOG)
     except OSError as error:
-        raise ConfigError(f"socket: {address}: {error.strerror}") from None
+        # One that Python itself found has no number: a path that is too long.
+        raise ConfigError(f"socket: {address}: {error.strerror or error}") from None
     made.setblocking(False)
     return made
 
@@ -97,8 +98,10 @@ def _unix(path: str, config: Config) -> socket.socket:
 
 def _remove_stale(path: str) -> None:
     """Remove a socket file that nobody serves; refuse to take one that somebody does."""
-    if not Path(path).is_socket():
+    if not Path(path).exists():
         return
+    if not Path(path).is_socket():
+        raise ConfigError(f"socket: {path}: something else is there")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)

@@ -183,5 +183,5 @@ def _run(command: Sequence[str], question: str) -> str:
     # explained on standard error. A warning (a table older than its source) explains nothing.
     said = [line for line in done.stderr.splitlines() if line.strip() and "warning:" not in line]
     if done.returncode not in (0, 1) or (done.returncode == 1 and said):
-        raise TablesUnavailable(f"{command[0]}: {said[-1:]}")
+        raise TablesUnavailable(said[-1] if said else f"{command[0]} ended with {done.returncode}")
     return done.stdout

@@ -71,7 +71,7 @@ class KeyServiceStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """Both; None: it does not answer."""
+    """Both; None: it does not answer, or is not on this host."""
 
     seconds: float
     """Between the two looks."""

@@ -57,6 +57,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._not_before = 0.0
         self._petted = 0.0
+        self._said = ""
         self._watchdog = service_manager.watchdog_seconds()
         self.deaths = 0
 
@@ -74,10 +75,11 @@ class Supervisor:
         """Supervise until SIGTERM or SIGINT. Raises ConfigError if no worker starts."""
         try:
             self._start(self._slots())
-        except ConfigError:
+        except ConfigError as error:
             # Those of before serve on until ours do.
             if not self._predecessors.lifelines:
                 raise
+            self._say(error)
         if not self._predecessors.lifelines:
             log.outcome("serving", workers=self.running)
         self._relieve()
@@ -109,7 +111,9 @@ class Supervisor:
             for worker in started:
                 if worker not in ready:
                     worker.end()
-            raise ConfigError("a worker did not start; its own line says why")
+            reasons = filter(None, (worker.reason for worker in started))
+            raise ConfigError(next(reasons, "a worker did not start; its own line says why"))
+        self._said = ""
 
     def _tend(self) -> None:
         for worker in list(self._workers):
@@ -125,10 +129,17 @@ class Supervisor:
         if missing and time.monotonic() >= self._not_before:
             try:
                 self._start(missing)
-            except ConfigError:
+            except ConfigError as error:
                 self._not_before = time.monotonic() + _RESPAWN_SECONDS
+                self._say(error)
             self._relieve()
             self._tell()
+
+    def _say(self, error: ConfigError) -> None:
+        """Log why workers cannot serve, once until they do."""
+        if str(error) != self._said:
+            self._said = str(error)
+            log.failure("not_started", detail=self._said)
 
     def _bury(self, worker: WorkerProcess) -> None:
         self._workers.remove(worker)

@@ -29,6 +29,9 @@ READY = b"ready"
 BEAT = b"."
 """Written again and again: threads of this process get their turn."""
 
+UNABLE = b"unable "
+"""Written in place of `READY`, before the reason."""
+
 _BEAT_SECONDS = 1.0
 _PR_SET_DUMPABLE = 4
 
@@ -70,6 +73,12 @@ def be_killed_first() -> None:
     """
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def give_up(descriptors: Descriptors, reason: str) -> None:
+    """Tell the supervisor why this worker cannot serve: it says so once for all of them."""
+    with suppress(BrokenPipeError):
+        os.write(descriptors.pulse, UNABLE + reason.encode(errors="replace"))
 
 
 def stay_on_one_cpu(slot: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from letterlock.roles import Role
-from letterlock.worker import READY, STOP
+from letterlock.worker import READY, STOP, UNABLE
 
 _SILENT_SECONDS = 30.0
 """A worker whose interpreter has stood still for so long does not come back."""
@@ -62,6 +62,8 @@ class WorkerProcess:
             process_group=0,
         )
         os.close(pulse_in)
+        self.reason = ""
+        """Why it cannot serve, if it has said so."""
 
     def is_ready(self, until: float) -> bool:
         """Wait until it is about to serve; False if it is not by then, or has ended."""
@@ -69,7 +71,10 @@ class WorkerProcess:
             selector.register(self._pulse, selectors.EVENT_READ)
             if not selector.select(max(0.0, until - time.monotonic())):
                 return False
-        return os.read(self._pulse, _PULSE_OCTETS).startswith(READY)
+        said = os.read(self._pulse, _PULSE_OCTETS)
+        if said.startswith(UNABLE):
+            self.reason = said.removeprefix(UNABLE).decode(errors="replace")
+        return said.startswith(READY)
 
     @property
     def has_ended(self) -> bool:

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from letterlock.cli import main
+from letterlock.cli.lazy_group import commands_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")])
@@ -27,11 +28,10 @@ def resolved(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that `words` name, and what follows its name."""
     found: click.Command = main
     rest = words
-    while isinstance(found, click.Group) and rest:
-        context = click.Context(found)
-        following = found.get_command(context, rest[0])
-        assert following is not None, f"no such command: {words}"
-        found, rest = following, rest[1:]
+    while isinstance(found, click.Group) and rest and not rest[0].startswith("-"):
+        known = commands_of(found)
+        assert rest[0] in known, f"no such command: {words}"
+        found, rest = known[rest[0]], rest[1:]
     return found, rest
 
 

@@ -370,8 +370,8 @@ def test_what_cannot_be_encrypted_is_said(maildir: MailStore) -> None:
     ("store", "status", "words"),
     [
         ("/nonexistent", os.EX_IOERR, "No such file"),
-        ("imap://alice:secret@127.0.0.1", 2, "no password belongs here"),
-        ("imap://127.0.0.1", 2, "expected imap://USER@HOST"),
+        ("imap://alice:secret@127.0.0.1", os.EX_USAGE, "no password belongs here"),
+        ("imap://127.0.0.1", os.EX_USAGE, "expected imap://USER@HOST"),
         ("imap://alice@127.0.0.1:1", os.EX_IOERR, "Connection refused"),
         ("doveadm:nobody-there", os.EX_IOERR, "doveadm"),
     ],

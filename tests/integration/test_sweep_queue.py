@@ -153,7 +153,11 @@ def swept_by(account: str, config: Sequence[str]) -> subprocess.CompletedProcess
     """Run it in the name of `account`, who need not be able to read this checkout."""
     entry = pwd.getpwnam(account)
     become = f"import os; os.setgroups([]); os.setgid({entry.pw_gid}); os.setuid({entry.pw_uid})"
-    program = f"from letterlock.cli import main; {become}; main()"
+    # All is imported before.
+    program = (
+        "from letterlock.cli import main; from letterlock.cli.lazy_group import commands_of; "
+        f"commands_of(main); {become}; main()"
+    )
     command = [sys.executable, "-c", program, "sweep-queue", *config]
     return subprocess.run(command, capture_output=True, check=False)
 

@@ -1,6 +1,7 @@
 """Client certificates over the real service and the operator's command, used by openssl."""
 
 import json
+import os
 import re
 import stat
 import subprocess
@@ -167,7 +168,7 @@ def test_a_file_that_is_there_is_never_overwritten(service: Service, tmp_path: P
 
     result = service.letterlock("issue", "alice@example.org", "--out", out)
 
-    assert (2, "precious") == (result.exit_code, out.read_text())
+    assert (os.EX_USAGE, "precious") == (result.exit_code, out.read_text())
     assert before == len(list(service.operator.client_certificates.listed()))
 
 
@@ -193,9 +194,9 @@ def test_what_is_refused_leaves_no_file(service: Service, tmp_path: Path) -> Non
         ["renew"],
     ],
 )
-def test_what_makes_no_sense_ends_in_status_2(service: Service, words: list[str]) -> None:
+def test_what_makes_no_sense_is_a_usage_error(service: Service, words: list[str]) -> None:
     """Before anything is asked."""
-    assert 2 == service.letterlock(*words).exit_code
+    assert os.EX_USAGE == service.letterlock(*words).exit_code
 
 
 def test_listed_renewed_and_revoked(service: Service, tmp_path: Path) -> None:

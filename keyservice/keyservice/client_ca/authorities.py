@@ -12,7 +12,7 @@ from cryptography import x509
 from keyservice.client_ca import authority_store, issuing, passphrase, trusted_file
 from keyservice.client_ca.authority import Authority, make_authority, unlock
 from keyservice.client_ca.authority_store import StoredAuthority
-from keyservice.client_ca.errors import NoAuthority, NoSuchAuthority
+from keyservice.client_ca.errors import CALocked, NoAuthority, NoSuchAuthority
 from keyservice.client_certificate_wire import ClientCA, ClientCAs
 from keyservice.config import ClientCASection
 from keyservice.database import Database
@@ -34,6 +34,14 @@ class Authorities:
         self._clock = clock
         # An older list must not be written over a newer one.
         self._writing = threading.Lock()
+
+    def report_locked(self) -> None:
+        """Say so in the log if a passphrase is configured and cannot be used as yet."""
+        try:
+            if self._section.passphrase_file:
+                passphrase.read(self._section.passphrase_file)
+        except CALocked as error:
+            log.warning("client_ca_locked", extra={"detail": str(error)})
 
     def create(self) -> ClientCAs:
         """Make another authority, which issues from now on. Raises CALocked.

@@ -25,6 +25,7 @@ def client_certificates(
 ) -> Iterator[tuple[ClientCertificates, Authorities]]:
     """Answer Postfix for as long as the block lasts, if that is configured. Raises ConfigError."""
     authorities = Authorities(database, config.client_ca)
+    authorities.report_locked()
     # What hinders it is in the log; mail goes on with the file that is there.
     authorities.write_trusted()
     issued = ClientCertificates(database, authorities, config.domains, config.client_ca.months)

@@ -6,16 +6,12 @@ import click
 
 from keyservice.client import Mailbox
 from letterlock.cli.explanation import STATES, print_explanation, print_subkeys
+from letterlock.cli.output import console, day, moment, print_json, print_table
 from letterlock.cli.service import (
     Fingerprint,
     MailboxParameter,
-    console,
-    day,
     delay_note,
     key_service,
-    moment,
-    print_json,
-    print_table,
     speaks_with_service,
 )
 

@@ -5,7 +5,8 @@ from typing import TextIO
 import click
 
 from keyservice.client import ClientCA, ClientCAs
-from letterlock.cli.service import day, key_service, print_json, print_table, speaks_with_service
+from letterlock.cli.output import day, print_json, print_table
+from letterlock.cli.service import key_service, speaks_with_service
 
 
 @click.group("ca")

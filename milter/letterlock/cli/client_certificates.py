@@ -20,14 +20,8 @@ from keyservice.client import (
     Mailbox,
 )
 from letterlock.cli.client_authorities import authorities
-from letterlock.cli.service import (
-    MailboxParameter,
-    day,
-    key_service,
-    print_json,
-    print_table,
-    speaks_with_service,
-)
+from letterlock.cli.output import day, print_json, print_table
+from letterlock.cli.service import MailboxParameter, key_service, speaks_with_service
 
 _STATES = {
     ClientCertificateState.IN_FORCE: "in force",
@@ -50,7 +44,7 @@ class CertificateFingerprint(click.ParamType[str]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        """Return 64 digits in lower case, or fail with exit status 2."""
+        """Return 64 digits in lower case, or fail."""
         digits = re.sub(r"[:\s]", "", str(value)).lower()
         if not re.fullmatch(r"[0-9a-f]{64}", digits):
             self.fail("not a SHA-256 fingerprint of 64 digits", param, ctx)

@@ -42,9 +42,13 @@ def _payload(stored: bytes, gpg: str) -> bytes:
 
 def _run(gpg: str, encrypted: bytes) -> bytes:
     # gpg finds the armor inside of the MIME part by itself.
-    done = subprocess.run(  # noqa: S603 (the owner's own gpg)
-        [gpg, "--batch", "--quiet", "--decrypt"], input=encrypted, capture_output=True, check=False
-    )
+    command = [gpg, "--batch", "--quiet", "--decrypt"]
+    try:
+        done = subprocess.run(  # noqa: S603 (the owner's own gpg)
+            command, input=encrypted, capture_output=True, check=False
+        )
+    except OSError as error:
+        raise click.ClickException(f"{gpg}: {error.strerror}") from None
     if done.returncode != 0:
         raise click.ClickException(done.stderr.decode(errors="replace").strip())
     return done.stdout

@@ -21,7 +21,7 @@ from letterlock.cli.dkim_options import (
     one_line_errors,
     publication_asking,
 )
-from letterlock.cli.service import day, print_json, print_table
+from letterlock.cli.output import day, print_json, print_table
 from letterlock.dkim.domain_keys import DomainKeys, Look
 from letterlock.dkim.key_files import Key, State, domains_in
 from letterlock.dkim.key_record import record_name, zone_lines

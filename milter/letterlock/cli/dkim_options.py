@@ -33,7 +33,7 @@ class _Domain(click.ParamType[str]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        """Return it in lower case and A-labels, or fail with exit status 2."""
+        """Return it in lower case and A-labels, or fail."""
         try:
             return Mailbox.parse(f"postmaster@{value}").domain
         except InvalidMailbox as error:
@@ -85,7 +85,8 @@ def one_line_errors(command: _Command) -> _Command:
         except OSError as error:
             _end(f"{error.filename or '--directory'}: {error.strerror}", EXIT_REFUSED)
         except ConfigError as error:
-            _end(f"--nameserver: {error}", os.EX_USAGE)
+            # In place of the name that the setting has in the milter's configuration.
+            _end(f"--nameserver: {str(error).partition(': ')[2]}", os.EX_USAGE)
         except DnsUnavailable as error:
             _end(f"the DNS gives no answer: {error}", os.EX_UNAVAILABLE)
 

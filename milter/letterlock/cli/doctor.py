@@ -113,6 +113,8 @@ def doctor(
 
 
 def _configuration(path: Path, keyservice_path: Path) -> tuple[Config, KeyServiceFile | None]:
+    if keyservice_path.exists() and not path.exists():
+        _end(f"{path} is not there: doctor looks at hosts with a milter; see letterlock status")
     try:
         return config.load(path), keyservice_file.load(keyservice_path)
     except ConfigError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from keyservice.client import BoundCertificate, Explanation, Outcome, Outgoing, Subkey
-from letterlock.cli.service import console, day, moment, print_table
+from letterlock.cli.output import console, day, moment, print_table
 
 STATES = {
     Outcome.FOUND: "in use",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from letterlock.cli.lazy_group import commands_of
+
 
 @click.command("man-pages")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
@@ -44,9 +46,7 @@ def _contexts(
 
 
 def _commands(command: click.Command) -> list[tuple[str, click.Command]]:
-    if not isinstance(command, click.Group):
-        return []
-    return [(name, sub) for name, sub in command.commands.items() if not sub.hidden]
+    return [(name, sub) for name, sub in commands_of(command).items() if not sub.hidden]
 
 
 def _page(context: click.Context) -> str:
@@ -87,11 +87,12 @@ def _entries(rows: Iterator[tuple[str, str]]) -> Iterator[str]:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    for paragraph in text.split("\n\n"):
+    for number, paragraph in enumerate(text.split("\n\n")):
         # click's sign that lines are to stay as they are.
         is_verbatim = paragraph.startswith("\b")
         body = roff_text(paragraph.removeprefix("\b").strip("\n"))
-        yield ".PP"
+        if number:
+            yield ".PP"
         yield f".nf\n{body}\n.fi" if is_verbatim else body
 
 

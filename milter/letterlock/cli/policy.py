@@ -1,20 +1,15 @@
 """`letterlock policy show|set|unset`: how mail for and from one mailbox is treated."""
 
+from enum import Enum
+
 import click
 import msgspec
 
 from keyservice.client import Mailbox, MailboxPolicy, PolicyView, SenderPolicy
-from letterlock.cli.service import (
-    MailboxParameter,
-    console,
-    delay_note,
-    key_service,
-    print_json,
-    print_table,
-    speaks_with_service,
-)
+from letterlock.cli.output import console, print_json, print_table
+from letterlock.cli.service import MailboxParameter, delay_note, key_service, speaks_with_service
 
-_DEFAULTS = msgspec.to_builtins(MailboxPolicy()) | msgspec.to_builtins(SenderPolicy())
+_DEFAULTS = msgspec.structs.asdict(MailboxPolicy()) | msgspec.structs.asdict(SenderPolicy())
 _NAMES = tuple(_DEFAULTS)
 
 
@@ -71,14 +66,18 @@ def _setting(text: str) -> tuple[str, object]:
 
 def _value(name: str, text: str) -> object:
     match _DEFAULTS[name]:
-        case list() | tuple():
+        case tuple():
             return [part.strip() for part in text.split(",") if part.strip()]
-        case bool() | int() as default:
+        case bool():
             try:
-                return msgspec.convert(text, type(default), strict=False)
+                return msgspec.convert(text, bool, strict=False)
             except msgspec.ValidationError:
-                kind = "true or false" if isinstance(default, bool) else "a number"
-                raise click.BadParameter(f"{name}: expected {kind}") from None
+                raise click.BadParameter(f"{name}: expected true or false") from None
+        case Enum() as default:
+            allowed = {str(one.value): one.value for one in type(default)}
+            if text not in allowed:
+                raise click.BadParameter(f"{name}: expected one of {', '.join(allowed)}")
+            return allowed[text]
         case _:
             return text
 

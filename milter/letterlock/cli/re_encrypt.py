@@ -25,7 +25,8 @@ from rich.progress import (
 
 from keyservice.client import Answer, ClientConfig, KeyServiceClient, Mailbox, Outcome
 from letterlock.ciphertext import Spill, one_off
-from letterlock.cli.service import MailboxParameter, print_json, speaks_with_service
+from letterlock.cli.output import print_json
+from letterlock.cli.service import MailboxParameter, speaks_with_service
 from letterlock.own_fields import Marker, UnprintableField
 from letterlock.reencryption.addressee import Addressee, NoCertificate
 from letterlock.reencryption.encryption import Encryption

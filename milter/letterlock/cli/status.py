@@ -13,10 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from letterlock import config, daemon_page
-from letterlock.cli.service import console, print_json
+from letterlock.cli.output import console, print_json
 from letterlock.daemon_page import Page, PageUnreadable
 from letterlock.doctor import keyservice_file
-from letterlock.doctor.keyservice_file import KeyServiceFile
 from letterlock.errors import ConfigError
 from letterlock.status import (
     Count,
@@ -39,14 +38,14 @@ _PAGE_SECONDS = 5.0
     type=click.Path(path_type=Path),
     default="/etc/letterlock/letterlock.toml",
     show_default=True,
-    help="The milter's configuration, which says where its page is.",
+    help="The milter's configuration, which says where its page is; without one it is elsewhere.",
 )
 @click.option(
     "--keyservice-config",
     type=click.Path(path_type=Path),
     default="/etc/letterlock/keyservice.toml",
     show_default=True,
-    help="The key service's.",
+    help="The key service's; the same.",
 )
 @click.option(
     "--interval",
@@ -56,7 +55,7 @@ _PAGE_SECONDS = 5.0
     show_default=True,
     help="Between two looks; what is given per second is measured over it.",
 )
-@click.option("--once", is_flag=True, help="Print it once and end.")
+@click.option("--once", is_flag=True, help="Print it once and end, as in a pipe.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, once.")
 def status(
     config_path: Path, keyservice_config: Path, interval: float, once: bool, as_json: bool
@@ -66,20 +65,28 @@ def status(
     Copies by what happened to them, what was deferred and why, who answered lookups, how long
     things take, and certificates that end soon. `doctor` says whether anything is wrong.
 
-    Exit status: 0, or 69 if a daemon does not answer (with --once or --json).
+    Exit status: 0, or 69 if a daemon of this host does not answer (with --once or --json).
     """
     try:
-        keyservice = keyservice_file.load(keyservice_config) or KeyServiceFile()
-        watch = _Watch((config.load(config_path).metrics, keyservice.metrics))
-        if as_json or once:
+        watch = _Watch(_addresses(config_path, keyservice_config))
+        # What is not a terminal is never drawn anew.
+        if as_json or once or not sys.stdout.isatty():
             time.sleep(interval)
             seen = watch.look()
-            print_json(seen) if as_json else console().print(_drawn(seen))
-            sys.exit(0 if seen.milter and seen.keyservice else os.EX_UNAVAILABLE)
+            print_json(seen) if as_json else console().print(watch.drawn(seen))
+            sys.exit(0 if watch.has_all(seen) else os.EX_UNAVAILABLE)
         _live(watch, interval)
     except ConfigError as error:
         click.echo(f"letterlock: {error}", err=True)
         sys.exit(os.EX_CONFIG)
+
+
+def _addresses(config_path: Path, keyservice_config: Path) -> tuple[str, str]:
+    """Return where both pages are; empty: that daemon is not on this host."""
+    keyservice = keyservice_file.load(keyservice_config)
+    if keyservice is not None and not config_path.exists():
+        return "", keyservice.metrics
+    return config.load(config_path).metrics, keyservice.metrics if keyservice else ""
 
 
 class _Watch:
@@ -106,8 +113,21 @@ class _Watch:
     def _pages(self) -> list[Page | None]:
         return [_page(address) for address in self._addresses]
 
+    def has_all(self, seen: Status) -> bool:
+        """Whether the daemons of this host have answered."""
+        milter, keyservice = self._addresses
+        return not (milter and not seen.milter) and not (keyservice and not seen.keyservice)
+
+    def drawn(self, seen: Status) -> Group:
+        """Return both tables, or that of the daemon which is on this host."""
+        milter, keyservice = self._addresses
+        tables = [_milter(seen.milter)] if milter else []
+        return Group(*tables, *([_keyservice(seen.keyservice)] if keyservice else []))
+
 
 def _page(address: str) -> Page | None:
+    if not address:
+        return None
     try:
         return daemon_page.fetch(address, _PAGE_SECONDS)
     except PageUnreadable:
@@ -115,17 +135,13 @@ def _page(address: str) -> Page | None:
 
 
 def _live(watch: _Watch, interval: float) -> None:
-    with Live(console=console(), screen=sys.stdout.isatty(), auto_refresh=False) as live:
+    with Live(console=console(), screen=True, auto_refresh=False) as live:
         try:
             while True:
-                live.update(_drawn(watch.look()), refresh=True)
+                live.update(watch.drawn(watch.look()), refresh=True)
                 time.sleep(interval)
         except KeyboardInterrupt:
             return
-
-
-def _drawn(seen: Status) -> Group:
-    return Group(_milter(seen.milter), _keyservice(seen.keyservice))
 
 
 def _milter(seen: MilterStatus | None) -> Table | Text:

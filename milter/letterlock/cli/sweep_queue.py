@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from letterlock.cli.service import print_json
+from letterlock.cli.output import print_json
 from letterlock.postfix import PostfixUnreadable
 from letterlock.queue_orphans import Orphan, QueueUnreadable, queue_directories, sweep
 

@@ -1,16 +1,17 @@
 """`letterlock trace`: what happened to one message."""
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import click
 
-from letterlock.cli.service import console, print_json
+from letterlock.cli.output import console, print_json
 from letterlock.tracing import Lines, Relation, Traced, trace
 
 EXIT_UNKNOWN = 1
@@ -35,7 +36,7 @@ class QueueID(click.ParamType[str]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        """Return it, or fail with exit status 2."""
+        """Return it, or fail."""
         if not re.fullmatch(r"[0-9A-Za-z]{6,20}", str(value)):
             self.fail("not a queue ID: letters and digits, as in Postfix's log", param, ctx)
         return str(value)
@@ -45,15 +46,15 @@ class QueueID(click.ParamType[str]):
 @click.argument("queue_id", metavar="QUEUE-ID", type=QueueID())
 @click.option(
     "--postfix-log",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Read this in place of the journal: /var/log/mail.log, for instance.",
+    metavar="FILE|-",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Read this in place of the journal: /var/log/mail.log, for instance; - is standard input.",
 )
 @click.option(
     "--milter-log",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The milter's lines, if they are not in the journal.",
+    metavar="FILE|-",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="The milter's lines, if they are not in the journal. Both may be in the same input.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def trace_message(
@@ -61,10 +62,10 @@ def trace_message(
 ) -> None:
     """Tell what happened to the message QUEUE-ID, and to the copies that were made of it.
 
-    From Postfix's log and the milter's, of the last ten days: who handed it in, how it was
-    encrypted and to which certificates, under which queue IDs further copies re-entered, and
-    where each was delivered. A recipient that was refused before there was a queue ID is
-    under NOQUEUE in Postfix's log.
+    From Postfix's log and the milter's, of the last ten days in the journal: who handed it in,
+    how it was encrypted and to which certificates, under which queue IDs further copies
+    re-entered, and where each was delivered. A recipient that was refused before there was a
+    queue ID is under NOQUEUE in Postfix's log.
 
     Exit status: 0, 1 if no log knows it, 2 if a log cannot be read.
     """
@@ -76,7 +77,9 @@ def trace_message(
     if as_json:
         print_json(found)
     elif not found:
-        click.echo(f"letterlock: {queue_id}: in no log that was read", err=True)
+        is_hidden = os.geteuid() != 0 and None in (postfix_log, milter_log)
+        hint = "; not root: the journal may hide it" * is_hidden
+        click.echo(f"letterlock: {queue_id}: in no log that was read{hint}", err=True)
     for message in () if as_json else found:
         _print(message)
     if not found:
@@ -95,7 +98,16 @@ def _log(file: Path | None, journal: tuple[str, ...]) -> Lines:
     return partial(_lines_of_file, file) if file else partial(_lines_of_journal, journal)
 
 
+@cache
+def _standard_input() -> list[str]:
+    # It can be read once only, and logs are read again and again.
+    return sys.stdin.buffer.read().decode(errors="replace").splitlines()
+
+
 def _lines_of_file(path: Path) -> Iterator[str]:
+    if path == Path("-"):
+        yield from _standard_input()
+        return
     try:
         with path.open(errors="replace") as file:
             yield from file

@@ -9,12 +9,28 @@ import pwd
 from collections.abc import Callable
 from pathlib import Path
 
+MILTER_ACCOUNT = "letterlock"
+
 _ANSWER_OCTETS_MAX = 65_536
 _ANSWERED = "="
 
 
 class NotPossible(Exception):
     """This process may not become that account, or there is none of that name."""
+
+
+def as_milter(work: Callable[[], str]) -> str:
+    """Return what `work` says as the milter's account; as root where there is no such account.
+
+    An OSError in `work` is returned as its text. Raises NotPossible.
+    """
+    try:
+        account = pwd.getpwnam(MILTER_ACCOUNT)
+    except KeyError:
+        account = pwd.getpwuid(0)
+    if account.pw_uid == os.geteuid():
+        return _answer_of(work)
+    return as_account(account.pw_name, work, chroot=False)
 
 
 def as_account(name: str, work: Callable[[], str], *, directory: str = "/", chroot: bool) -> str:

@@ -1,6 +1,6 @@
 """The whole of `letterlock doctor`: every rule, over one host."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from keyservice.client import Outcome
@@ -14,6 +14,7 @@ from letterlock.doctor import (
     signing,
     surroundings,
 )
+from letterlock.doctor.accounts import NotPossible
 from letterlock.doctor.keyservice_file import KeyServiceFile
 from letterlock.doctor.probes import Probes
 from letterlock.postfix import Settings
@@ -44,13 +45,27 @@ class Case:
         return self.settings.parameters.get("queue_directory", "/var/spool/postfix")
 
 
+Rules = Callable[[Case, Probes], Iterator[Finding]]
+
+
 def examine(case: Case, probes: Probes) -> list[Finding]:
     """Return all that is to be corrected or looked at, the worst first."""
     found = findings(case.settings, case.expected)
     # First what forks (`accounts`), while nothing has started a thread.
-    for rules in (_way_in, _signing, _leftovers, _files, _services):
+    found += _way_in(case, probes)
+    for where, rules in _AS_MILTER.items():
+        found += _tried(where, rules, case, probes)
+    for rules in (_leftovers, _files, _services):
         found += rules(case, probes)
     return sorted(found, key=lambda finding: _WEIGHTS[finding.severity])
+
+
+def _tried(where: str, rules: Rules, case: Case, probes: Probes) -> Iterator[Finding]:
+    try:
+        yield from rules(case, probes)
+    except NotPossible as error:
+        reason = f"not tried, because only the milter's account can tell: {error}"
+        yield Finding(where, "sudo letterlock doctor", reason, Severity.NOTE)
 
 
 def _way_in(case: Case, probes: Probes) -> Iterator[Finding]:
@@ -88,9 +103,16 @@ def _files(case: Case, probes: Probes) -> Iterator[Finding]:
     yield from permissions.sockets(probes.host, [s for s in sockets if s[0].startswith("/")])
 
 
-def _services(case: Case, probes: Probes) -> Iterator[Finding]:
+def _redis(case: Case, probes: Probes) -> Iterator[Finding]:
     yield from redis_rights.allowed(case.config.redis.url, probes.ask_redis(case.config.redis.url))
-    yield from _milter(case, probes)
+
+
+def _tables(case: Case, probes: Probes) -> Iterator[Finding]:
+    directory = case.config.postfix.config_directory
+    yield from surroundings.tables(probes.tables_complaint(directory))
+
+
+def _lookups(case: Case, probes: Probes) -> Iterator[Finding]:
     outcomes = {
         domain: probes.lookup(case.service, domain)
         for domain in delivered_domains(case.settings) or ["localhost"]
@@ -99,6 +121,13 @@ def _services(case: Case, probes: Probes) -> Iterator[Finding]:
     yield from surroundings.key_service(answers=answers, where=case.service)
     if answers and case.settings.parameters:
         yield from unserved([d for d, outcome in outcomes.items() if outcome is Outcome.OUTSIDE])
+
+
+def _services(case: Case, probes: Probes) -> Iterator[Finding]:
+    yield from _milter(case, probes)
+    if (section := case.config.authentication).enabled:
+        complaint = probes.dns_complaint(section.nameserver, case.config.name)
+        yield from surroundings.nameserver(section.nameserver, complaint)
     if case.keyservice is not None:
         if address := case.keyservice.metrics:
             page = None if probes.page(address) is None else (0, 0)
@@ -125,3 +154,12 @@ def _signing(case: Case, probes: Probes) -> Iterator[Finding]:
     own = case.keyservice.domains if case.keyservice else delivered_domains(case.settings)
     directory = case.config.submission.dkim_directory
     yield from signing.keys(sorted(own), lambda domain: probes.signing_complaint(directory, domain))
+
+
+_AS_MILTER: dict[str, Rules] = {
+    "DKIM keys": _signing,
+    "Redis": _redis,
+    "key service": _lookups,
+    "virtual_alias_maps, alias_maps": _tables,
+}
+"""What is tried as the milter's account, by what it is about."""

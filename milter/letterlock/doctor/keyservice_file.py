@@ -57,5 +57,5 @@ def load(path: Path) -> KeyServiceFile | None:
         return None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None

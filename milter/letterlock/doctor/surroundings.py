@@ -42,6 +42,31 @@ def clock(*, is_synchronised: bool) -> Iterator[Finding]:
         )
 
 
+def nameserver(address: str, complaint: str) -> Iterator[Finding]:
+    """What vouches for mail can be looked up. `complaint`: why not; empty: it can."""
+    if complaint:
+        yield Finding(
+            f"nameserver {address}" if address else "/etc/resolv.conf",
+            "a resolver that answers: apt-get install unbound, and [authentication] nameserver ="
+            ' "127.0.0.1:53" in letterlock.toml',
+            "DKIM, SPF and ARC cannot be checked: each message waits, and nobody vouches for it",
+            Severity.FAULT,
+            f"the DNS gives no answer: {complaint}",
+        )
+
+
+def tables(complaint: str) -> Iterator[Finding]:
+    """The milter finds out who a message is for. `complaint`: why not; empty: it does."""
+    if complaint:
+        yield Finding(
+            "virtual_alias_maps, alias_maps",
+            "let the account `letterlock` read the tables that they name",
+            "until the milter can ask them, all mail is deferred",
+            Severity.FAULT,
+            f"the milter cannot ask Postfix' tables: {complaint}",
+        )
+
+
 def page(name: str, address: str, unit: str, workers: tuple[int, int] | None) -> Iterator[Finding]:
     """A daemon runs, and shows its metrics. `workers`: how many there are, and should be."""
     line = f"systemctl restart {unit}; journalctl -u {unit}"

@@ -35,6 +35,8 @@ def test_spellings_of_one_mailbox_have_one_key(text: str, key: str) -> None:
         "alice@.example.org",
         "alice bob@example.org",
         "alice@example.org\r\nx",
+        # An octet that is no UTF-8, as Python has it.
+        "alice\udcff@example.org",
         "a" * 65 + "@example.org",
         "alice@" + "a." * 200 + "org",
     ],

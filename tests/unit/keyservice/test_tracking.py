@@ -221,5 +221,5 @@ def test_all_records_are_listened_for() -> None:
 
 def test_a_url_that_is_none_is_refused() -> None:
     """When the client is made, not in a thread."""
-    with pytest.raises(ValueError, match="scheme"):
+    with pytest.raises(ValueError, match="expected redis:"):
         Tracking("ftp://example.org", HeldAnswers())

@@ -1,6 +1,7 @@
 """`letterlock enrol|withdraw|list|explain|policy`: what the operator types and reads."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_a_replacement_waits_and_the_operator_can_confirm_it(service: str, tmp_p
     assert (1, "") == (wrong.exit_code, wrong.stdout)
     assert "letterlock: refused (other_certificate): " in wrong.stderr
     bad = letterlock("enrol", erin, "-", "--confirmed-fingerprint", "x", service=service)
-    assert 2 == bad.exit_code
+    assert os.EX_USAGE == bad.exit_code
 
 
 def test_the_whole_story_of_somebody_elses_mailbox(service: str) -> None:
@@ -184,16 +185,16 @@ def test_certificates_that_end_soon_are_listed_first_of_all(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
-        (("withdraw", "nobody"), 2),
-        (("policy", "set", ALICE, "header_policy"), 2),
-        (("policy", "set", ALICE, "colour=red"), 2),
-        (("policy", "unset", ALICE, "colour"), 2),
-        (("policy", "set", ALICE, "copy_to_self=perhaps"), 2),
-        (("policy", "set", ALICE, "outgoing_level=high"), 2),
-        (("policy", "set", ALICE, "outgoing_level=9"), 1),
-        (("policy", "set", ALICE, "outgoing=sometimes"), 1),
-        (("enrol", ALICE, "/nowhere"), 2),
-        (("policy", "set", ALICE, "header_policy=none"), 1),
+        (("withdraw", "nobody"), os.EX_USAGE),
+        (("policy", "set", ALICE, "header_policy"), os.EX_USAGE),
+        (("policy", "set", ALICE, "colour=red"), os.EX_USAGE),
+        (("policy", "unset", ALICE, "colour"), os.EX_USAGE),
+        (("policy", "set", ALICE, "copy_to_self=perhaps"), os.EX_USAGE),
+        (("policy", "set", ALICE, "outgoing_level=high"), os.EX_USAGE),
+        (("policy", "set", ALICE, "outgoing_level=9"), os.EX_USAGE),
+        (("policy", "set", ALICE, "outgoing=sometimes"), os.EX_USAGE),
+        (("enrol", ALICE, "/nowhere"), os.EX_USAGE),
+        (("policy", "set", ALICE, "header_policy=none"), os.EX_USAGE),
         (("policy", "show", "alice@example.net"), 1),
         (("withdraw", "dave@example.org"), 1),
     ],
@@ -201,7 +202,7 @@ def test_certificates_that_end_soon_are_listed_first_of_all(tmp_path: Path) -> N
 def test_mistakes_have_an_exit_status(
     service: str, arguments: tuple[str, ...], status: int
 ) -> None:
-    """2: the arguments are wrong; 1: the service said no."""
+    """64: the arguments are wrong; 1: the service said no."""
     result = letterlock(*arguments, service=service)
 
     assert (status, "") == (result.exit_code, result.stdout)

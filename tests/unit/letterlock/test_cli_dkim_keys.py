@@ -1,6 +1,7 @@
 """`letterlock dkim-key`: what an operator reads when something is not right."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -58,13 +59,13 @@ def test_a_directory_that_is_none(arguments: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("domain", ["", "a b", "../x", "alice@example.org", "a..b"])
 def test_what_is_no_domain(domain: str, tmp_path: Path) -> None:
     """A usage error."""
-    assert 2 == dkim_key(tmp_path, "generate", domain).exit_code
+    assert os.EX_USAGE == dkim_key(tmp_path, "generate", domain).exit_code
     assert [] == list(tmp_path.iterdir())
 
 
 def test_short_keys_are_not_offered(tmp_path: Path) -> None:
     """RSA begins at 2048 bits."""
-    assert 2 == dkim_key(tmp_path, "generate", "example.org", "--bits", "1024").exit_code
+    assert os.EX_USAGE == dkim_key(tmp_path, "generate", "example.org", "--bits", "1024").exit_code
 
 
 def test_a_name_server_that_is_none(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Every command explains itself: --help, manual page, completion."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,17 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from letterlock.cli import main
+from letterlock.cli.lazy_group import commands_of
 from letterlock.cli.man_pages import pages, roff_text
 
 ROOT = Path(__file__).parents[3]
+BESIDE_PYTHON = Path(sys.executable).parent
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield every command by the words that call it."""
     yield path
-    if isinstance(command, click.Group):
-        for name, below in command.commands.items():
-            yield from commands(below, (*path, name))
+    for name, below in commands_of(command).items():
+        yield from commands(below, (*path, name))
 
 
 ALL = list(commands(main))
@@ -34,8 +38,7 @@ def test_every_command_has_help(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(main, [*path, "--help"], catch_exceptions=False)
     command: click.Command = main
     for name in path:
-        assert isinstance(command, click.Group)
-        command = command.commands[name]
+        command = commands_of(command)[name]
 
     assert 0 == result.exit_code
     assert command.help
@@ -92,10 +95,101 @@ def test_the_shell_completes(words: list[str], begun: str, expected: str) -> Non
     assert [expected] == [item.value for item in found]
 
 
+def in_bash(*lines: str) -> list[str]:
+    """Return what a bash without any settings of its own prints."""
+    done = subprocess.run(
+        ["bash", "--norc", "--noprofile", "-c", "\n".join(lines)],
+        env={**os.environ, "PATH": f"{BESIDE_PYTHON}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "" == done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("letterlock", "ex"), ["explain"]),
+        (("letterlock", "doctor", "--te"), ["--textfile"]),
+        (("letterlock", "policy", ""), ["set", "show", "unset"]),
+    ],
+)
+def test_a_real_bash_completes(words: tuple[str, ...], expected: list[str]) -> None:
+    """With the lines of docs/operating.md."""
+    assert (
+        "_LETTERLOCK_COMPLETE=bash_source letterlock >" in (ROOT / "docs/operating.md").read_text()
+    )
+
+    found = in_bash(
+        "source <(_LETTERLOCK_COMPLETE=bash_source letterlock)",
+        f"COMP_WORDS=({' '.join(word or repr('') for word in words)})",
+        f"COMP_CWORD={len(words) - 1}",
+        # As bash calls what `complete` has named for a command.
+        'eval "$(complete -p letterlock | sed "s/.*-F \\([^ ]*\\) .*/\\1/") letterlock"',
+        r'printf "%s\n" "${COMPREPLY[@]}"',
+    )
+
+    assert expected == sorted(filter(None, found))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_for_each_shell(shell: str) -> None:
+    """Each asks the program itself, so what there is to complete is always that of the release."""
+    done = subprocess.run(
+        [BESIDE_PYTHON / "letterlock"],
+        env={**os.environ, "_LETTERLOCK_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert f"_LETTERLOCK_COMPLETE={shell}_complete" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(dict(pages(main))))
+def test_groff_has_nothing_to_say_about_a_page(name: str) -> None:
+    """All its warnings are on; and what a reader sees begins and ends as a manual page does."""
+    shown = subprocess.run(
+        ["groff", "-man", "-ww", "-z", "-Tutf8"],
+        input=dict(pages(main))[name],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ("", "") == (shown.stdout, shown.stderr)
+
+
+def test_the_first_sentences_are_those_of_the_commands() -> None:
+    """They are written down twice, so that `--help` need not import what it lists."""
+    listed = {name: c.get_short_help_str(200) for name, c in main.commands.items()}  # type: ignore[attr-defined]  # a group
+
+    assert listed == {name: c.get_short_help_str(200) for name, c in commands_of(main).items()}
+
+
+def test_what_lists_commands_imports_none() -> None:
+    """Nothing that takes time: help and completion come at once."""
+    program = (
+        "import sys; from letterlock.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    imported = {module.partition(".")[0] for module in done.stderr.split()}
+
+    assert set() == imported & {"redis", "rich", "cryptography", "dns", "msgspec", "keyservice"}
+
+
 def test_the_readme_names_every_command() -> None:
     """Whoever reads it first knows what there is."""
     row = next(
         line for line in (ROOT / "README.md").read_text().splitlines() if "| `letterlock` |" in line
     )
 
-    assert [] == [name for name in main.commands if f"`{name}`" not in row]
+    assert [] == [name for name in commands_of(main) if f"`{name}`" not in row]

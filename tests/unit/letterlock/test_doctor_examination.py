@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -57,6 +58,8 @@ def probes(directory: Path) -> Probes:
         page=lambda _: PAGE,
         prove=lambda _: Proof.VALIDATES,
         signing_complaint=lambda _directory, _domain: "",
+        tables_complaint=lambda _: "",
+        dns_complaint=lambda _nameserver, _own: "",
     )
 
 
@@ -75,6 +78,8 @@ def places(case: Case, with_probes: Probes) -> set[str]:
         ("milter", {"page": lambda _: None}),
         ("resolver 127.0.0.1:53", {"prove": lambda _: Proof.NO_DNSSEC}),
         ("DKIM key of example.test", {"signing_complaint": lambda _directory, _domain: "none"}),
+        ("virtual_alias_maps, alias_maps", {"tables_complaint": lambda _: "unreadable"}),
+        ("/etc/resolv.conf", {"dns_complaint": lambda _nameserver, _own: "no answer in time"}),
     ],
 )
 def test_each_probe_is_asked(where: str, change: dict[str, object], tmp_path: Path) -> None:
@@ -107,6 +112,26 @@ def test_the_milter_is_greeted_on_each_way_once() -> None:
         Way("unix:letterlock/milter.sock", chrooted=True),
         Way("unix:letterlock/milter.sock", chrooted=False),
     ] == ways(SETTINGS, Expected())
+
+
+def test_what_only_the_milter_can_tell_is_a_note_for_others(tmp_path: Path) -> None:
+    """Who is not root is not told of faults that there are none of."""
+
+    def refuse(*_: str) -> NoReturn:
+        raise NotPossible("run it as root")
+
+    names = ("ask_redis", "lookup", "signing_complaint", "tables_complaint")
+    well = probes(tmp_path)
+    none = {(f.where, f.severity) for f in examine(CASE, well)}
+    found = {
+        (f.where, f.severity)
+        for f in examine(CASE, replace(well, **dict.fromkeys(names, refuse)))  # type: ignore[arg-type]  # by name
+    }
+
+    assert {
+        (where, Severity.NOTE)
+        for where in ("Redis", "key service", "DKIM keys", "virtual_alias_maps, alias_maps")
+    } == found - none
 
 
 def test_what_cannot_be_tried_is_a_note() -> None:
