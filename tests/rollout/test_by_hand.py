@@ -25,11 +25,11 @@ from testbed.distributions import distributions
 from testbed.handbook import Page, Terminal
 from testbed.host import CommandFailed
 from testbed.load import Load
+from testbed.mail_host import STRANGER
 
 DOMAIN = "example.test"
 ALICE = f"alice@{DOMAIN}"
 BOB = f"bob@{DOMAIN}"
-STRANGER = "you@elsewhere.test"
 
 NAMES = {
     "mail.example.org": "mx1.test",
@@ -44,18 +44,9 @@ OLD, NEW = "0.1.0", "0.2.0"
 MILTER = "/etc/letterlock/letterlock.toml"
 KEY_SERVICE = "/etc/letterlock/keyservice.toml"
 
-# What an operator's hosts have: an index of packages, and a resolver that knows names. Of this one
-# no signature can be had, so DNSSEC ends where the testbed begins.
+# What an operator's hosts have: an index of packages.
 _PIP = "[global]\nno-index = true\nfind-links = /srv/distributions\n"
 _APT = 'APT::Get::Assume-Yes "true";\n'
-_RESOLVER = """\
-server:
-  domain-insecure: "test."
-  local-zone: "test." nodefault
-forward-zone:
-  name: "."
-  forward-addr: {address}
-"""
 
 # As most have it who have a spam filter; this one has gone.
 _FILTER = "{ inet:127.0.0.1:11332, default_action=accept }"
@@ -99,20 +90,11 @@ class World:
 
     def send(self, subject: str, to: str = ALICE) -> None:
         """Send a mail from outside."""
-        text = f"From: {STRANGER}\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: <{subject}@test>"
-        with smtplib.SMTP(self.host.address, local_hostname="elsewhere.test", timeout=60) as server:
-            server.sendmail(STRANGER, [to], f"{text}\r\n\r\nthe words\r\n")
+        self.mail.send(subject, to)
 
     def stored(self, subject: str) -> bytes:
         """Return that mail as it is in Alice's mailbox, as soon as it is there."""
-        found: list[bytes] = []
-
-        def is_there() -> bool:
-            found.extend(self.mail.stored("alice", "HEADER", "Message-ID", f"<{subject}@test>"))
-            return bool(found)
-
-        self.host.wait(is_there, f"mail: {subject}")
-        return found[0]
+        return self.mail.wait_for(subject, "alice")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +114,8 @@ def world() -> Iterator[World]:
             ]
         )
         mail = MailHost(host, DOMAIN, ["alice", "bob"])
-        _be_as_new(host, network)
+        mail.have_dns_validated(network.gateway)
+        _be_as_new(host)
         alice = stack.enter_context(Owner(ALICE))
         for version in (OLD, NEW):
             _unpack(host, version)
@@ -145,11 +128,9 @@ def world() -> Iterator[World]:
         yield World(network, host, mail, alice, elsewhere, terminal, _postfix(host), *pages)
 
 
-def _be_as_new(host: Host, network: Network) -> None:
+def _be_as_new(host: Host) -> None:
     host.write("/etc/pip.conf", _PIP)
     host.write("/etc/apt/apt.conf.d/90testbed", _APT)
-    resolver = _RESOLVER.format(address=network.gateway)
-    host.write("/etc/unbound/unbound.conf.d/testbed.conf", resolver)
     shutil.copytree(distributions(), host.root / "srv/distributions")
     settings = " ".join(f"'{name}={value}'" for name, value in _MILTERS.items())
     host.run(f"postconf -e {settings}")
@@ -324,7 +305,7 @@ def _records(zone: str) -> dict[str, str]:
 def test_the_queue_moves_to_another_volume(world: World) -> None:
     """By the lines of docs/operating.md, but to a plain one: a container cannot encrypt."""
     *_, with_the_volume = world.operating.next("Encrypted spool").partition("systemctl stop")
-    volume, options = "/srv/volume", "nodev,nosuid,noexec"
+    volume, options = "/srv/volume", "nosuid,noatime,nofail"
     text = (
         f"systemctl stop{with_the_volume}".replace(
             "mount /dev/mapper/postfix-spool", f"mkdir {volume} && mount --bind {volume}"

@@ -19,25 +19,15 @@ from testbed import Host, MailHost, Network, package, tree
 from testbed.handbook import Page, Terminal
 from testbed.host import CommandFailed
 from testbed.load import Load
+from testbed.mail_host import STRANGER
 
 DOMAIN = "example.test"
 ALICE = f"alice@{DOMAIN}"
-STRANGER = "you@elsewhere.test"
 
 MILTER = "/etc/letterlock/letterlock.toml"
 KEY_SERVICE = "/etc/letterlock/keyservice.toml"
 DOCUMENTS = "/usr/share/doc/letterlock"
 DATABASE = "/var/lib/letterlock-keyservice/keyservice.sqlite"
-
-# No signature can be had of the resolver of a testbed, so DNSSEC ends where the testbed begins.
-_RESOLVER = """\
-server:
-  domain-insecure: "test."
-  local-zone: "test." nodefault
-forward-zone:
-  name: "."
-  forward-addr: {address}
-"""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -65,9 +55,7 @@ class World:
 
     def send(self, subject: str) -> None:
         """Send Alice a mail from outside."""
-        text = f"From: {STRANGER}\r\nTo: {ALICE}\r\nSubject: {subject}\r\n\r\nthe words\r\n"
-        with smtplib.SMTP(self.host.address, local_hostname="elsewhere.test", timeout=60) as server:
-            server.sendmail(STRANGER, [ALICE], text)
+        self.mail.send(subject, ALICE)
 
     def require_running(self, version: str) -> None:
         """Both daemons are of that release, as soon as they have begun anew."""
@@ -91,8 +79,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         network.publish([f"{DOMAIN}. MX 10 mx1.test.", f"mx1.test. A {host.address}"])
         mail = MailHost(host, DOMAIN, ["alice", "bob"])
         host.write("/etc/apt/apt.conf.d/90testbed", 'APT::Get::Assume-Yes "true";\n')
-        resolver = _RESOLVER.format(address=network.gateway)
-        host.write("/etc/unbound/unbound.conf.d/testbed.conf", resolver)
+        mail.have_dns_validated(network.gateway)
         for file in packages:
             shutil.copy(file, host.root / "root")
         alice = stack.enter_context(Owner(ALICE))

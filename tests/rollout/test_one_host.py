@@ -17,11 +17,11 @@ from smtp_sink import SMTPSink
 from stack.owner import Owner
 from testbed import PASSWORD, Controller, Host, MailHost, Network, tree
 from testbed.load import Load
+from testbed.mail_host import STRANGER
 
 DOMAIN = "example.test"
 ALICE = f"alice@{DOMAIN}"
 BOB = f"bob@{DOMAIN}"
-STRANGER = "stranger@elsewhere.test"
 
 LAPTOP = "laptop.home.test"
 """What a user's computer calls itself; nothing that leaves may say it."""
@@ -46,20 +46,11 @@ class World:
 
     def send(self, subject: str, to: str = ALICE) -> None:
         """Send a mail from outside."""
-        text = f"From: {STRANGER}\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: {_id(subject)}"
-        with smtplib.SMTP(self.host.address, local_hostname="elsewhere.test", timeout=60) as server:
-            server.sendmail(STRANGER, [to], f"{text}\r\n\r\nthe words\r\n")
+        self.mail.send(subject, to)
 
     def stored(self, subject: str) -> bytes:
         """Return that mail as it is in Alice's mailbox, as soon as it is there."""
-        found: list[bytes] = []
-
-        def is_there() -> bool:
-            found.extend(self.mail.stored("alice", "HEADER", "Message-ID", _id(subject)))
-            return bool(found)
-
-        self.host.wait(is_there, f"mail: {subject}")
-        return found[0]
+        return self.mail.wait_for(subject, "alice")
 
     def metric(self, query: str) -> float:
         """Return what Prometheus answers, or 0."""
@@ -68,10 +59,6 @@ class World:
         answer = json.loads(self.host.run("python3 -", script))
         result: list[dict[str, Any]] = answer["data"]["result"]
         return float(result[0]["value"][1]) if result else 0.0
-
-
-def _id(subject: str) -> str:
-    return f"<{subject.replace(' ', '.')}@elsewhere.test>"
 
 
 @pytest.fixture(scope="module")

@@ -124,13 +124,6 @@ def bob() -> Iterator[Owner]:
         yield owner
 
 
-def _send(host: Host, to: str, subject: str) -> None:
-    """Send a mail from outside to one of the hosts."""
-    text = f"From: x@elsewhere.test\r\nTo: {to}\r\nSubject: {subject}\r\n\r\nthe words\r\n"
-    with smtplib.SMTP(host.address, local_hostname="elsewhere.test", timeout=60) as server:
-        server.sendmail("x@elsewhere.test", [to], text)
-
-
 def _enrol(host: Host, owner: Owner) -> None:
     host.write("/root/owner.asc", owner.certificate)
     host.run(f"letterlock enrol {owner.address} /root/owner.asc")
@@ -159,10 +152,9 @@ def test_what_is_enrolled_on_one_host_counts_on_the_other(world: World, alice: O
     """At once: the key services share a database."""
     _enrol(world.hosts[0], alice)
 
-    for host, mail in zip(world.hosts, world.mail, strict=True):
-        _send(host, ALICE, "hello")
-        host.wait(lambda mail=mail: mail.count("alice") == 1, "the mail")
-        (stored,) = mail.stored("alice")
+    for mail in world.mail:
+        mail.send("hello", ALICE)
+        stored = mail.wait_for("hello", "alice")
         assert b"the words" not in stored
         assert b"the words" in alice.read(stored)
 
@@ -202,8 +194,8 @@ def test_a_host_is_lost_during_mail_flow(world: World, bob: Owner, figures: dict
     assert load.accepted >= 250
     # Certificates can be enrolled as well: the database is elsewhere.
     _enrol(other, bob)
-    _send(other, BOB, "for Bob")
-    other.wait(lambda: world.mail[1].count("bob") == 1, "Bob's mail")
+    world.mail[1].send("for Bob", BOB)
+    world.mail[1].wait_for("for Bob", "bob")
 
     lost.start()
     # What was under way when it was lost may have come twice, but nothing is missing.
@@ -218,10 +210,9 @@ def test_the_host_that_was_lost_comes_back_by_itself(world: World, bob: Owner) -
         "its daemons",
     )
 
-    _send(back, BOB, "hello")
+    world.mail[0].send("hello", BOB)
 
-    back.wait(lambda: world.mail[0].count("bob") == 1, "Bob's mail")
-    (stored,) = world.mail[0].stored("bob")
+    stored = world.mail[0].wait_for("hello", "bob")
     assert b"the words" in bob.read(stored)
 
 
@@ -229,6 +220,6 @@ def test_a_withdrawal_counts_everywhere(world: World) -> None:
     """Also on the host to which it was not said."""
     world.hosts[1].run(f"letterlock withdraw {BOB}")
 
-    for host in world.hosts:
+    for mail in world.mail:
         with pytest.raises(smtplib.SMTPRecipientsRefused):
-            _send(host, BOB, "never")
+            mail.send("never", BOB)

@@ -1,6 +1,7 @@
 """A mail host as an operator has it before Letterlock comes: Postfix, Dovecot, TLS."""
 
 import imaplib
+import smtplib
 import ssl
 
 from testbed.host import Host
@@ -67,6 +68,19 @@ server:
   local-zone: "test." nodefault
 """
 
+# For one that validates, as an operator's does; but of this one no signature can be had, so DNSSEC
+# ends where the testbed begins.
+_VALIDATING = """\
+server:
+  domain-insecure: "test."
+  local-zone: "test." nodefault
+forward-zone:
+  name: "."
+  forward-addr: {address}
+"""
+
+STRANGER = "you@elsewhere.test"
+
 _OWN_ADDRESSES = "/^([^@+]+)(\\+[^@]*)?@(.+)$/ ${1}@${3}\n"
 """Everybody owns his own address (postfix-conf/README.md)."""
 
@@ -102,6 +116,28 @@ class MailHost:
         context.check_hostname = False
         return context
 
+    def have_dns_validated(self, forwarder: str) -> None:
+        """Configure an Unbound that comes later as operators do."""
+        text = _VALIDATING.format(address=forwarder)
+        self.host.write("/etc/unbound/unbound.conf.d/testbed.conf", text)
+
+    def send(self, subject: str, to: str) -> None:
+        """Hand in a mail from outside, with that subject and the text `the words`."""
+        text = f"From: {STRANGER}\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: {_id(subject)}"
+        with smtplib.SMTP(self.host.address, local_hostname="elsewhere.test", timeout=60) as server:
+            server.sendmail(STRANGER, [to], f"{text}\r\n\r\nthe words\r\n")
+
+    def wait_for(self, subject: str, local_part: str) -> bytes:
+        """Return that mail as it is in a mailbox, as soon as it is there."""
+        found: list[bytes] = []
+
+        def is_there() -> bool:
+            found.extend(self.stored(local_part, "HEADER", "Message-ID", _id(subject)))
+            return bool(found)
+
+        self.host.wait(is_there, f"mail: {subject}")
+        return found[0]
+
     def stored(self, local_part: str, *search: str) -> list[bytes]:
         """Return mails that IMAP finds in a mailbox; `search` as in RFC 3501 §6.4.4."""
         with imaplib.IMAP4_SSL(self.host.address, ssl_context=self.tls, timeout=60) as imap:
@@ -125,3 +161,7 @@ class MailHost:
             "cat /tmp/key /tmp/crt >/etc/ssl/private/mail.pem"
         )
         self._certificate = self.host.run("cat /tmp/crt; rm /tmp/key /tmp/crt")
+
+
+def _id(subject: str) -> str:
+    return f"<{subject.replace(' ', '.')}@elsewhere.test>"
