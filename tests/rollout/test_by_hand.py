@@ -241,7 +241,7 @@ def test_the_operators_commands(world: World) -> None:
     for line in [f"timeout --preserve-status -s INT 3 {until_ctrl_c}", *others]:
         terminal.type(line)
     queue_id = world.host.run("journalctl -o cat -t postfix/cleanup -n 1").partition(":")[0]
-    trace, _with_a_file = page.next("What happened to this message?").splitlines()
+    trace, *_with_files = page.next("What happened to this message?").splitlines()
     story = terminal.type(re.sub(r"trace \w+", f"trace {queue_id}", trace))
     terminal.type(page.next("Manual pages and completion"))
     for_bash, *_ = page.next("Manual pages and completion").splitlines()
