@@ -16,7 +16,10 @@ _SQLITE = {
     "SQLITE_NOTADB": "the file is no database",
     "SQLITE_BUSY": "another process keeps it locked",
 }
-"""Result codes; an extended one begins with its primary one, and the first that fits counts (https://www.sqlite.org/rescode.html)."""
+"""Result codes; an extended one begins with its primary one, and the first that fits counts.
+
+https://www.sqlite.org/rescode.html
+"""
 
 
 _POSTGRESQL = {
