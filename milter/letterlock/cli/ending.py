@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +33,7 @@ class Program(LazyGroup):
         except click.Abort:
             _end("letterlock: stopped", EXIT_ABORTED)
         except OSError as error:
+            _discard_what_is_left()
             status = os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_IOERR
             _end(f"letterlock: {error.filename or 'output'}: {error.strerror or error}", status)
         except UnicodeError as error:
@@ -42,6 +44,12 @@ class Program(LazyGroup):
             line = f"a defect, please report it: {type(error).__name__} at {at}"
             _end(f"letterlock: {line}", os.EX_SOFTWARE)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _discard_what_is_left() -> None:
+    """Have Python not try again, at its end, to write what could not be written."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _one_line(error: click.ClickException) -> str:

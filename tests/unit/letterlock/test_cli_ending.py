@@ -116,10 +116,13 @@ def test_a_decrypting_program_that_is_not_there_is_named(tmp_path: Path) -> None
 @pytest.mark.parametrize("words", [("--help",), ("doctor", "--help"), ("--version",)])
 def test_a_full_disk_under_the_output_is_said(words: tuple[str, ...]) -> None:
     """Without a traceback, and not as success."""
+    # What is in a buffer then is tried again when Python ends.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+            [PROGRAM, *words],
+            stdout=full, stderr=subprocess.PIPE, env=buffered, text=True, check=False,
+        )  # fmt: skip
 
     assert (os.EX_IOERR, "letterlock: output: No space left on device\n") == (
         done.returncode,
