@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from dkim_directory import write_keys
 from lmtp_sink import LMTPSink
 from stack import Owner, Stack
+from stack.submission import dkim_directory
 
 DOMAINS: dict[str, dict[str, object]] = {
     "example.test": {},
@@ -80,3 +82,15 @@ def stack(
             shared.enrol(f"alice@{domain}", alice.certificate)
             shared.enrol(f"bob@{domain}", bob.certificate)
         yield shared
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory, alice: Owner, bob: Owner) -> Iterator[Stack]:
+    """A stack of both roles, in order as far as a stack on a test machine can be."""
+    aliases = {"team@example.test": "alice@example.test, bob@example.test"}
+    running = Stack(tmp_path_factory.mktemp("host"), virtual_aliases=aliases, submission=True)
+    with running as stack:
+        stack.enrol("alice@example.test", alice.certificate)
+        stack.enrol("bob@example.test", bob.certificate)
+        write_keys(dkim_directory(stack.layout), "example.test")
+        yield stack

@@ -18,6 +18,7 @@ from typing import Annotated
 import msgspec
 
 from letterlock.dkim.signer import KeyType, Signer
+from letterlock.durable import sync
 from letterlock.errors import SigningImpossible
 
 LISTING = "keys.json"
@@ -149,12 +150,4 @@ def _write(path: Path, octets: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder)

@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from letterlock.durable import sync
+
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
@@ -26,7 +28,7 @@ class Journal(Generic[Record]):
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)
-        sync_directory(self._path.parent)
+        sync(self._path.parent)
 
     def settle(self) -> None:
         """It is done, or undone."""
@@ -41,12 +43,3 @@ class Journal(Generic[Record]):
             return None
         except msgspec.MsgspecError as error:
             raise ValueError(f"{self._path}: {error}") from None
-
-
-def sync_directory(path: Path) -> None:
-    """Let what was linked and unlinked in a directory outlive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from letterlock.durable import sync
 from letterlock.reencryption import uidlist
-from letterlock.reencryption.journal import sync_directory
 from letterlock.reencryption.store import MessageFailed, StoreFailed
 
 _PARTS = ("new", "cur")
@@ -155,7 +155,7 @@ class Folder:
 
     def _sync(self) -> None:
         for part in _PARTS:
-            sync_directory(self.path / part)
+            sync(self.path / part)
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
+from letterlock import durable
 from letterlock.reencryption.maildir_name import MaildirName
 from letterlock.reencryption.store import Reference, Stored
 
@@ -60,7 +62,10 @@ def sync(staged: Sequence[Staged]) -> None:
     """Let all of it outlive a power cut. Raises OSError."""
     # Side by side: the file system then writes its journal once for several.
     with ThreadPoolExecutor(_SYNCS) as pool:
-        deque(pool.map(_sync, (each.path for each in staged)), maxlen=0)
+        synced = pool.map(
+            partial(durable.sync, flags=os.O_NOFOLLOW), (each.path for each in staged)
+        )
+        deque(synced, maxlen=0)
 
 
 def clear(folder: Path) -> None:
@@ -79,11 +84,3 @@ def _write(path: Path, octets: bytes, status: os.stat_result) -> None:
         file.flush()
         # The INTERNALDATE (RFC 9051 §2.3.3) is the file's time.
         os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

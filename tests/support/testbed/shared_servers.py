@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from testbed.authority import Authority
 from testbed.host import Host
 
-_REDIS = """\
+_BY_TLS = """\
 port 0
-tls-port 6379
 bind {address} 127.0.0.1
 protected-mode no
 tls-cert-file /etc/redis/server.pem
@@ -18,6 +17,12 @@ tls-replication yes
 supervised systemd
 logfile ""
 dir /var/lib/redis
+"""
+
+_REDIS = (
+    _BY_TLS
+    + """\
+tls-port 6379
 save ""
 repl-diskless-sync-delay 0
 aclfile /etc/redis/users.acl
@@ -25,20 +30,12 @@ masterauth {password}
 replica-announce-ip {name}
 {replication}
 """
+)
 
-_SENTINEL = """\
-port 0
+_SENTINEL = (
+    _BY_TLS
+    + """\
 tls-port 26379
-bind {address} 127.0.0.1
-protected-mode no
-tls-cert-file /etc/redis/server.pem
-tls-key-file /etc/redis/server.key
-tls-ca-cert-file /etc/redis/ca.pem
-tls-auth-clients no
-tls-replication yes
-supervised systemd
-logfile ""
-dir /var/lib/redis
 sentinel resolve-hostnames yes
 sentinel announce-hostnames yes
 sentinel announce-ip {name}
@@ -47,6 +44,7 @@ sentinel auth-pass letterlock {password}
 sentinel down-after-milliseconds letterlock 1500
 sentinel failover-timeout letterlock 10000
 """
+)
 
 _INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y"
 
