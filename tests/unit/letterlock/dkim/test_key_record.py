@@ -59,9 +59,9 @@ def test_what_a_verifier_refuses_is_not(signer: Signer) -> None:
         "revoked": (text.partition(b"p=")[0] + b"p=",),
         "several": (text, other),
         "syntax": (b"v=spf1 -all",),
-        "testing": (text.replace(b"k=", b"t=y; k="),),
-        "hash": (text.replace(b"k=", b"h=sha1; k="),),
-        "not for mail": (text.replace(b"k=", b"s=tlsrpt; k="),),
+        "testing": (text.replace(b" k=", b" t=y; k="),),
+        "hash": (text.replace(b" k=", b" h=sha1; k="),),
+        "not for mail": (text.replace(b" k=", b" s=tlsrpt; k="),),
         "algorithm": (text.replace(b"k=rsa", b"k=x").replace(b"k=ed25519", b"k=rsa"),),
     }
     for word, records in wrong.items():
