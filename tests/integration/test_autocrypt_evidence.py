@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from email.utils import formatdate
 
 import dkim
+import msgspec
 import pytest
 
 from autocrypt_mail import field, five_packets, message
 from delivered import deliver_one
 from keyservice.autocrypt_peer import UIRecommendation
-from keyservice.client import Mailbox, PeerAnswer, PeerClient, PeerOutcome
+from keyservice.client import Explanation, Mailbox, PeerAnswer, PeerClient, PeerOutcome
 from keyservice.levels import Level, Source
 from keyservice.packets import fingerprint, split
 from signing import Signer, signers
@@ -116,8 +117,16 @@ class Seen:
 
     def evidence(self, address: str) -> list[tuple[str, str, int]]:
         """Return every sighting: fingerprint, source, level."""
+        found = self.story(address).evidence
+        return [(each.fingerprint, each.source, each.level) for each in found]
+
+    def story(self, address: str) -> Explanation:
+        """Return all that is known of it, but not when the milter's answer was made."""
         story = self.stack.operator.explain(Mailbox.parse(address))
-        return [(each.fingerprint, each.source, each.level) for each in story.evidence]
+        if story.sender is None:
+            return story
+        sender = msgspec.structs.replace(story.sender, issued_at=0)
+        return msgspec.structs.replace(story, sender=sender)
 
 
 @pytest.fixture
@@ -171,7 +180,7 @@ def test_mail_from_outside_changes_nothing_for_a_mailbox_of_ours(
     seen: Seen, keys: dict[str, Signer], alice: Owner
 ) -> None:
     """However it is forged: not the certificate, not the evidence, not the next mail."""
-    before = seen.stack.operator.explain(Mailbox.parse(LOCAL))
+    before = seen.story(LOCAL)
     forged = five_packets.__wrapped__(LOCAL)
     body = b"--b\r\nContent-Type: application/pgp-keys\r\n\r\n%b\r\n--b--\r\n" % forged
     fields = (
@@ -192,7 +201,7 @@ def test_mail_from_outside_changes_nothing_for_a_mailbox_of_ours(
         b"From: %b\r\n" % LOCAL.encode() + as_mallory,
     ):
         seen.report(octets)
-    after = seen.stack.operator.explain(Mailbox.parse(LOCAL))
+    after = seen.story(LOCAL)
     arrived = deliver_one(seen.stack, mail(f"dave@{PEER}"), LOCAL)
 
     assert before == after

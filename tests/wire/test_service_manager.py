@@ -72,7 +72,7 @@ def test_a_worker_that_is_stuck_is_replaced(alice: MemoryOwner) -> None:
     """And while a role has no worker that shows signs of life, the watchdog hears nothing."""
     impatient = textwrap.dedent("""\
         from letterlock import supervisor, worker_process
-        worker_process._SILENT_SECONDS = 3.0
+        worker_process._SILENT_SECONDS = 10.0
         supervisor._RESPAWN_SECONDS = 4.0
         from letterlock.__main__ import main
         main()
@@ -82,16 +82,19 @@ def test_a_worker_that_is_stuck_is_replaced(alice: MemoryOwner) -> None:
         Notified(watchdog_seconds=1.0) as manager,
         MilterProcess(alice, program=program, environment=manager.environment) as milter,
     ):
+
+        def named(event: str) -> list[object]:
+            return [each["worker"] for each in milter.events(event)]
+
         manager.wait_for("WATCHDOG=1", 2)
         [victim] = milter.workers
         os.kill(victim, signal.SIGSTOP)
-        wait_until(lambda: bool(milter.events("worker_stuck")), "stuck")
+        wait_until(lambda: victim in named("worker_stuck"), "stuck")
         heard = manager.told.count("WATCHDOG=1")
         wait_until(lambda: len(milter.workers) == 1, "replacement")
         manager.wait_for("WATCHDOG=1", heard + 1)
 
-        assert [victim] == [event["worker"] for event in milter.events("worker_stuck")]
-        assert [victim] == [event["worker"] for event in milter.events("worker_died")]
+        assert victim in named("worker_died")
         with milter.client() as client:
             assert 250 == deliver(client)
 
