@@ -19,6 +19,7 @@ from letterlock.reencryption.journal import Journal
 from letterlock.reencryption.store import Done, MessageFailed, Reference, Stored, StoreFailed
 
 _CHASES_MAX = 100
+_MARK = frozenset({DELETED})
 
 Forget = Callable[[Sequence[str]], Iterator[str]]
 """Removes what a server keeps of expunged messages; is given all folders."""
@@ -160,12 +161,16 @@ class IMAPStore:
             if now is None:
                 self._discard(new)
                 return False
-            mark = frozenset({DELETED})
-            wanted = now.flags | mark if flight.was_deleted else now.flags - mark
-            self._session.set_flags(new, wanted)
+            self._session.set_flags(new, _wanted(flight, now.flags))
             if DELETED in now.flags or self._session.mark_deleted(flight.uid, now.modseq):
-                self._session.expunge(flight.uid)
-                return True
+                last = self._session.expunge(flight.uid)
+                if last is None:
+                    # By our mark, perhaps, by which any client may have expunged it.
+                    return True
+                if DELETED in last:
+                    if last - _MARK != now.flags - _MARK:
+                        self._session.set_flags(new, _wanted(flight, last))
+                    return True
         raise StoreFailed(f"{flight.folder}: somebody keeps changing the flags of {flight.uid}")
 
     def _discard(self, uid: int) -> None:
@@ -190,6 +195,11 @@ class IMAPStore:
                 if validity != self._validities.setdefault(folder, validity):
                     raise StoreFailed(f"{folder}: its UIDs have changed")
         return self._selected
+
+
+def _wanted(flight: InFlight, flags: Flags) -> Flags:
+    """Return what the copy of an original with `flags` is to have: our mark is no wish."""
+    return flags | _MARK if flight.was_deleted else flags - _MARK
 
 
 def _digest(octets: bytes) -> bytes:

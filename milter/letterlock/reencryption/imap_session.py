@@ -106,9 +106,21 @@ class Session:
         _, modified = self._server.response("MODIFIED")
         return DELETED in state_of(items).flags and modified == [None]
 
-    def expunge(self, uid: int) -> None:
-        """Remove a message that is marked deleted, and no other (RFC 4315 §2.1)."""
-        self._ask("UID EXPUNGE", self._server.uid, "EXPUNGE", str(uid))
+    def expunge(self, uid: int) -> Flags | None:
+        """Remove a message if it is marked deleted, and no other (RFC 4315 §2.1).
+
+        Return the flags that it had immediately before, for what others set after the last look
+        is lost otherwise; None if it was gone.
+        """
+        one = str(uid)
+        told = self._ask_at_once(
+            # Until then a server may say what it knew before (RFC 9051 §7.5.2).
+            ("NOOP",),
+            ("UID", "FETCH", one, "(UID FLAGS)"),
+            ("UID", "EXPUNGE", one),
+        )
+        items = by_uid(told).get(uid, {})
+        return state_of(items).flags if b"FLAGS" in items else None
 
     def close(self) -> None:
         """End it, without regard to what the server says."""
@@ -134,6 +146,25 @@ class Session:
 
     def _fetch(self, uids: str, items: str) -> dict[int, Items]:
         return by_uid(self._ask("FETCH", self._server.uid, "FETCH", uids, items))
+
+    def _ask_at_once(self, *commands: tuple[str, ...]) -> list[Any]:
+        """Send all before any is answered; return what the server said of messages."""
+        server = self._server
+        # What is there yet may be about a message that has gone since.
+        server.response("FETCH")
+        # imaplib has no public way to send without waiting for each answer.
+        asked = {server._new_tag(): command for command in commands}
+        lines = (tag + b" " + " ".join(asked[tag]).encode() + b"\r\n" for tag in asked)
+        try:
+            server.send(b"".join(lines))
+            answers = [server._command_complete(asked[tag][0], tag) for tag in asked]
+        except (imaplib.IMAP4.error, OSError) as error:
+            raise broken(error) from None
+        for command, (kind, data) in zip(commands, answers, strict=True):
+            if kind != "OK":
+                raise StoreFailed(f"{' '.join(command[:2])} refused: {said(data)}")
+        _, told = server.response("FETCH")
+        return [part for part in told if part is not None]
 
     def _ask(
         self, what: str, ask: Callable[..., tuple[str, list[Any]]], *arguments: str | bytes

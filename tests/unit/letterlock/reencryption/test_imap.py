@@ -123,11 +123,13 @@ class Server:
         self._count("marked")
         return True
 
-    def expunge(self, uid: int) -> None:
+    def expunge(self, uid: int) -> frozenset[bytes] | None:
         self._count("expunge")
-        if uid in self._box and DELETED in self._box[uid].flags:
+        kept = self._box.get(uid)
+        if kept is not None and DELETED in kept.flags:
             del self._box[uid]
         self._count("expunged")
+        return kept and kept.flags
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -238,6 +240,24 @@ def test_flags_that_change_meanwhile_are_kept(tmp_path: Path, moment: str) -> No
     server = Server()
     uid = server.put("INBOX", 1)
     server.interfere[moment] = lambda: server.flag("INBOX", uid, b"\\Flagged")
+
+    run(server, tmp_path)
+
+    (kept,) = server.folders_["INBOX"].values()
+    assert {b"\\Flagged"} == kept.flags
+    assert is_encrypted(kept.octets)
+
+
+@pytest.mark.parametrize("moment", ["marked", "expunge"])
+@pytest.mark.parametrize("takes_our_mark", [False, True])
+def test_flags_that_change_at_the_last_moment_are_kept(
+    tmp_path: Path, moment: str, *, takes_our_mark: bool
+) -> None:
+    """When it is marked already; without our mark nothing is expunged, and we begin again."""
+    server = Server()
+    uid = server.put("INBOX", 1)
+    flags = [b"\\Flagged"] if takes_our_mark else [b"\\Flagged", DELETED]
+    server.interfere[moment] = lambda: server.flag("INBOX", uid, *flags)
 
     run(server, tmp_path)
 
