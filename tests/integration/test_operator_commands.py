@@ -75,14 +75,15 @@ def test_status_goes_on_until_it_isstopped(host: Stack) -> None:
     """By Ctrl-C, on a terminal; then it ends as if nothing was wrong, which it is not."""
     terminal, other_end = pty.openpty()
     with subprocess.Popen(
-        [*PROGRAM, "status", *configs(host), "--interval", "0.2"],
+        # A shell that started the tests in the background has it ignored.
+        ["env", "--default-signal=INT", *PROGRAM, "status", *configs(host), "--interval", "0.2"],
         stdout=other_end,
         stderr=other_end,
     ) as watching:
         os.close(other_end)
         shown = b""
         # Drawn more than once.
-        while shown.count(b"Milter") < 3 and select.select([terminal], [], [], 20)[0]:
+        while shown.count(b"Milter") < 3 and select.select([terminal], [], [], 60)[0]:
             shown += os.read(terminal, 65_536)
         watching.send_signal(signal.SIGINT)
         while octets := _read(terminal):
@@ -111,12 +112,19 @@ def trace(stack: Stack, queue_id: str) -> list[dict[str, Any]]:
     return found
 
 
+def handed_in(host: Stack) -> str:
+    """Send a mail to two mailboxes; return its queue ID, once the logs have all of it."""
+    queue_id = str(host.send(MAIL, "team@example.test").queue_id)
+    said = [json.loads(line) for line in host.log("milter").splitlines() if '"reentered"' in line]
+    (copy,) = (line["copy"] for line in said if line["queue_id"] == queue_id)
+    for each in (queue_id, copy):
+        wait_until(lambda ended=f"{each}: removed": ended in host.postfix_log(), "removed")
+    return queue_id
+
+
 def test_trace_follows_a_message_to_both_mailboxes(host: Stack, bob: Owner, alice: Owner) -> None:
     """How it was encrypted, the queue ID of the copy, and where each was delivered."""
-    sent = host.send(MAIL, "team@example.test")
-    queue_id = str(sent.queue_id)
-    host.wait_until_queue_is_empty()
-    wait_until(lambda: host.postfix_log().count(f"{queue_id}: removed") == 1, "removed")
+    queue_id = handed_in(host)
 
     itself, copy = trace(host, queue_id)
     told = [event["what"] for event in itself["events"]]
@@ -133,10 +141,7 @@ def test_trace_follows_a_message_to_both_mailboxes(host: Stack, bob: Owner, alic
 
 def test_trace_reads_what_it_is_given(host: Stack) -> None:
     """Both logs in one, as another host hands them over; the same comes of it."""
-    sent = host.send(MAIL, "team@example.test")
-    queue_id = str(sent.queue_id)
-    host.wait_until_queue_is_empty()
-    wait_until(lambda: host.postfix_log().count(f"{queue_id}: removed") == 1, "removed")
+    queue_id = handed_in(host)
     logs = host.layout.logs
     both = (logs / "postfix.log").read_bytes() + (logs / "milter.log").read_bytes()
 

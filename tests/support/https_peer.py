@@ -1,22 +1,14 @@
-"""A real HTTPS server on loopback with a certification authority of its own.
+"""A real HTTPS server on loopback.
 
 It can serve pages, and do everything to its client that a server can do.
 """
 
-import datetime
 import socket
 import socketserver
 import ssl
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import NamedTuple, Self
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 Behaviour = Callable[[ssl.SSLSocket, threading.Event], None]
 """Does what it likes with a connection whose request was read, until the event is set."""
@@ -28,59 +20,6 @@ class Request(NamedTuple):
     server_name: str | None
     target: str
     fields: dict[str, str]
-
-
-class Authority:
-    """Issues certificates that only those who have `trust` trust."""
-
-    def __init__(self) -> None:
-        self._private = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test authority")])
-        self._certificate = self._issue(self._name, self._private.public_key(), None)
-
-    def trust(self) -> ssl.SSLContext:
-        """Return a client's context that trusts this authority and no other."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(
-            cadata=self._certificate.public_bytes(serialization.Encoding.PEM).decode()
-        )
-        return context
-
-    def server(self, names: tuple[str, ...]) -> ssl.SSLContext:
-        """Return a server's context for `names`."""
-        private = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test server")])
-        issued = self._issue(subject, private.public_key(), names)
-        pem = issued.public_bytes(serialization.Encoding.PEM) + private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory, "server.pem")
-            path.write_bytes(pem)
-            context.load_cert_chain(path)
-        return context
-
-    def _issue(
-        self, subject: x509.Name, public: ec.EllipticCurvePublicKey, names: tuple[str, ...] | None
-    ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=names is None, path_length=None), True)
-        )
-        if names is not None:
-            hosts = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-            builder = builder.add_extension(hosts, False)
-        return builder.sign(self._private, hashes.SHA256())
 
 
 def page(octets: bytes, status: int = 200, fields: Mapping[str, str] | None = None) -> Behaviour:

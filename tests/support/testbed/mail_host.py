@@ -99,8 +99,7 @@ class MailHost:
         host.write("/etc/postfix/mailboxes", "".join(f"{a} {a}\n" for a in addresses))
         host.write("/etc/postfix/aliases-of-domains", f"postmaster@{domain} {addresses[0]}\n")
         host.write("/etc/postfix/own_addresses", _OWN_ADDRESSES)
-        host.run("mkdir -p /etc/unbound/unbound.conf.d")
-        host.write("/etc/unbound/unbound.conf.d/testbed.conf", _RESOLVER)
+        know_names(host)
         values = (
             f"'{name}={value.format(name=host.fqdn, domain=domain)}'"
             for name, value in _MAIN.items()
@@ -161,6 +160,12 @@ class MailHost:
             "cat /tmp/key /tmp/crt >/etc/ssl/private/mail.pem"
         )
         self._certificate = self.host.run("cat /tmp/crt; rm /tmp/key /tmp/crt")
+
+
+def know_names(host: Host) -> None:
+    """Have an Unbound that comes later find the names of the testbed."""
+    host.run("mkdir -p /etc/unbound/unbound.conf.d")
+    host.write("/etc/unbound/unbound.conf.d/testbed.conf", _RESOLVER)
 
 
 def _id(subject: str) -> str:

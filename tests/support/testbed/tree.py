@@ -54,6 +54,7 @@ _AWAITED = [
     "prometheus-alertmanager",
     "prometheus-node-exporter",
     "postgresql",
+    "haproxy",
     "stunnel4",
     "gcc",
     "libc6-dev",
