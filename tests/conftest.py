@@ -3,8 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from stack import Owner
+
+# How long an example takes tells of the machine. All else as hypothesis has it here, or in CI.
+settings.register_profile(
+    "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 DOMAINS_OF_OWNERS = ("shy.test", "all.test", "wrap.test", "pass.test", "params.test")
 

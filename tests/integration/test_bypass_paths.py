@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from delivered import Delivered, deliver, deliver_one, watch
-from stack import Owner, Stack, wait_until
+from stack import Owner, Stack, postfix, wait_until
 
 MAIL = b"From: Bob <bob@sender.example>\r\nSubject: canary\r\n\r\ncanary\r\n"
 
@@ -149,13 +149,13 @@ def test_sendmail_to_a_mailbox_that_is_refused(stack: Stack, to: str, code: str)
     """Nobody hears a reply there: the mail waits in the maildrop, and nothing is delivered."""
     log = len(stack.postfix_log())
     _sendmail(stack, b"Subject: canary\n\ncanary\n", to)
-    wait_until(lambda: code in stack.postfix_log()[log:], "milter's answer", 30)
+    wait_until(lambda: code in stack.postfix_log()[log:], "milter's answer")
 
     waiting = [path for path in stack.queue_files() if path.parent.name == "maildrop"]
 
     assert 1 == len(waiting)
     for path in stack.queue_files():
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 @pytest.mark.usefixtures("_nothing_readable")
@@ -177,7 +177,7 @@ def test_a_bounce_to_a_mailbox_that_is_not_ready(stack: Stack) -> None:
     sender = "newcomer@example.test"
     log = len(stack.postfix_log())
     stack.send(MAIL, "gone@bounce.test", sender=sender)
-    wait_until(lambda: "bounce failed" in stack.postfix_log()[log:], "bounce", 30)
+    wait_until(lambda: "bounce failed" in stack.postfix_log()[log:], "bounce")
 
     assert [] == stack.maildir(sender)
     for entry in stack.queue():
@@ -215,12 +215,12 @@ def own(tmp_path_factory: pytest.TempPathFactory, alice: Owner, bob: Owner) -> I
 def _configured(stack: Stack, setting: str) -> Iterator[None]:
     name = setting.partition(" ")[0]
     _postfix(stack, "postconf", "-e", setting)
-    _postfix(stack, "postfix", "reload")
+    postfix.reload(stack.layout)
     try:
         yield
     finally:
         _postfix(stack, "postconf", "-X", name)
-        _postfix(stack, "postfix", "reload")
+        postfix.reload(stack.layout)
 
 
 @pytest.mark.parametrize("name", ["always_bcc", "recipient_bcc_maps"])
@@ -239,7 +239,7 @@ def test_a_queued_mail_that_is_put_back(own: Stack, alice: Owner) -> None:
     """postsuper -r passes no milter in Postfix 3.7; what was encrypted stays as it is."""
     with _configured(own, "defer_transports = lmtp"):
         own.send(MAIL, alice.address)
-        wait_until(lambda: any(e["queue_name"] == "deferred" for e in own.queue()), "deferral", 30)
+        wait_until(lambda: any(e["queue_name"] == "deferred" for e in own.queue()), "deferral")
 
     stored = watch(own, [alice.address], lambda: _put_back(own))
 
@@ -254,7 +254,7 @@ def test_what_a_deferred_queue_file_still_holds(own: Stack, alice: Owner) -> Non
     lines = [b"secret line %05d" % number for number in range(2_000)]
     with _configured(own, "defer_transports = lmtp"):
         own.send(b"Subject: x\r\n\r\n" + b"\r\n".join(lines) + b"\r\n", alice.address)
-        wait_until(lambda: any(e["queue_name"] == "deferred" for e in own.queue()), "deferral", 30)
+        wait_until(lambda: any(e["queue_name"] == "deferred" for e in own.queue()), "deferral")
         (raw,) = [path.read_bytes() for path in own.queue_files()]
         _postfix(own, "postsuper", "-d", "ALL")
 

@@ -311,9 +311,9 @@ def test_a_resolver_that_does_not_answer_costs_one_deadline(
     started = time.monotonic()
     try:
         with pytest.raises(DnsUnavailable) as caught:
-            addresses(ValidatingResolver("127.0.0.1", lying.port, deadline=0.4), "www.org")
+            addresses(ValidatingResolver("127.0.0.1", lying.port, deadline=2.0), "www.org")
         assert cause is caught.value.cause
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
     finally:
         lying.close()
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from authority import Authority
 from fake_net import FakeResolver, LoopbackNetwork
 from forbidden import FORBIDDEN_ADDRESSES, FORBIDDEN_URLS
-from https_peer import Authority, Behaviour, HTTPSPeer, endless, page, raw, redirect, silence
+from https_peer import Behaviour, HTTPSPeer, endless, page, raw, redirect, silence
 from keyservice.fetch import Cause, FetchFailed, FetchRefused, Forbidden, Response
 from keyservice.https_fetcher import HTTPSFetcher, webpki
 from keyservice.pinned_backend import is_own_address
@@ -251,7 +252,7 @@ def test_a_dripping_server_costs_one_deadline(world: World, behaviour: Behaviour
     started = time.monotonic()
 
     assert Cause.DEADLINE is world.failure(behaviour, deadline=0.6)
-    assert 0.5 < time.monotonic() - started < 5
+    assert 0.5 < time.monotonic() - started < 15
 
 
 def test_redirects_share_one_deadline(world: World) -> None:
@@ -268,7 +269,7 @@ def test_a_silent_handshake_costs_one_deadline(world: World) -> None:
         assert Cause.DEADLINE is world.failure(silence, deadline=0.6)
         accepted, _ = listener.accept()
         with accepted:
-            accepted.settimeout(10)
+            accepted.settimeout(60)
             while accepted.recv(4096):
                 pass  # the ClientHello, then the end
 
@@ -302,7 +303,7 @@ def test_nothing_stays_open(world: World) -> None:
     for behaviour in (silence, raw(b""), redirect("http://x/"), page(bytes(2 * LIMIT))):
         world.failure(behaviour, deadline=0.3)
 
-    until = time.monotonic() + 10  # the server's ends are in this process, too
+    until = time.monotonic() + 60  # the server's ends are in this process, too
     while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < until:
         time.sleep(0.05)
     assert before >= len(os.listdir("/proc/self/fd"))

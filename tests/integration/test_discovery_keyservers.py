@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from authority import Authority
 from certificates import ALICE, BOB, revoked, sequoia
 from fake_net import FakeResolver, LoopbackNetwork
-from https_peer import Authority
 from keyserver_peer import Keyserver, Page, fingerprint, served
 from keyservice import packets
 from keyservice.https_fetcher import HTTPSFetcher

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from authority import Authority
 from certificates import sequoia
 from fake_net import LoopbackNetwork
-from https_peer import Authority, Behaviour, HTTPSPeer, endless, page, raw, redirect
+from https_peer import Behaviour, HTTPSPeer, endless, page, raw, redirect
 from keyservice.dns import ValidatingResolver
 from keyservice.https_fetcher import HTTPSFetcher
 from keyservice.levels import Level
@@ -200,7 +201,7 @@ def test_bad_servers_cost_one_deadline(
     """And are no reason to try the other method."""
     world.peer.pages[DIRECT] = behaviour
 
-    assert isinstance(world.discover("direct.org", deadline=3.0), expected)
+    assert isinstance(world.discover("direct.org", deadline=6.0), expected)
 
 
 def test_policy_files(world: World) -> None:

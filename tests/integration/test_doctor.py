@@ -1,6 +1,5 @@
 """`letterlock doctor` on a real stack: faults put in one by one, and found."""
 
-import json
 import os
 import re
 import resource
@@ -10,23 +9,34 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
 from keyservice.client import Outcome
-from keyservice_process import free_port
+from keyservice_process import wait_until
 from letterlock import postfix
 from letterlock.doctor import accounts, milter_greeting
 from letterlock.doctor.accounts import NotPossible, as_account
 from letterlock.doctor.host import Host
 from letterlock.doctor.milter_greeting import Way
 from letterlock.doctor.probes import outcome_of, rights_in_redis, signing_complaint
-from letterlock.doctor.redis_rights import ask
+from letterlock.doctor.redis_rights import KEYSERVICE, MILTER, Client
 from letterlock.doctor.storage import Rest, rest_of
-from operators_host import PROGRAM, configs, letterlock, stopped
+from operators_host import (
+    PROGRAM,
+    ROOT,
+    Findings,
+    configs,
+    found_by,
+    letterlock,
+    mode,
+    redis_acls,
+    stopped,
+)
+from ports import free_port
 from stack import Stack
 from stack.submission import dkim_directory, trusted_file
 
@@ -41,18 +51,9 @@ def as_nobody(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-Findings = dict[tuple[str, str], dict[str, Any]]
-
-
 def findings(stack: Stack) -> Findings:
     """Return what doctor finds, by place and line."""
     return found_by(letterlock("doctor", *configs(stack), "--json"))
-
-
-def found_by(done: subprocess.CompletedProcess[str]) -> Findings:
-    """Return what it has printed."""
-    assert done.returncode in (0, 1), done.stderr
-    return {(row["where"], row["line"]): row for row in json.loads(done.stdout)}
 
 
 def findings_behind(stack: Stack, *mounts: str) -> Findings:
@@ -81,16 +82,6 @@ def test_a_stack_in_order_has_nothing_but_what_is_the_machines(host: Stack) -> N
 
 
 Fault = Callable[[Stack], AbstractContextManager[None]]
-
-
-@contextmanager
-def _mode(path: Path, mode: int) -> Iterator[None]:
-    before = path.stat().st_mode
-    path.chmod(mode)
-    try:
-        yield
-    finally:
-        path.chmod(before)
 
 
 @contextmanager
@@ -160,29 +151,29 @@ def _service(stack: Stack, port: str) -> str:
 FAULTS: dict[str, tuple[Fault, str, str]] = {
     "milter gone": (lambda s: stopped(s, "milter"), "unix:letterlock/milter.sock", "fault"),
     "socket hidden from postfix": (
-        lambda s: _mode(s.layout.queue / "letterlock", 0o700),
+        lambda s: mode(s.layout.queue / "letterlock", 0o700),
         "unix:letterlock/milter.sock",
         "fault",
     ),
     "socket for everybody": (
-        lambda s: _mode(s.layout.queue / "letterlock/milter.sock", 0o666),
+        lambda s: mode(s.layout.queue / "letterlock/milter.sock", 0o666),
         "{queue}/letterlock/milter.sock",
         "fault",
     ),
     "key service gone": (lambda s: stopped(s, "keyservice"), "key service", "fault"),
     "key service for everybody": (
-        lambda s: _mode(s.layout.run / "keyservice.sock", 0o666),
+        lambda s: mode(s.layout.run / "keyservice.sock", 0o666),
         "{run}/keyservice.sock",
         "breach",
     ),
     "redis gone": (lambda s: stopped(s, "redis"), "Redis (redis://{redis}/0)", "fault"),
     "secret readable": (
-        lambda s: _mode(s.layout.state / "cache.key", 0o644),
+        lambda s: mode(s.layout.state / "cache.key", 0o644),
         "{state}/cache.key",
         "breach",
     ),
     "settings writable": (
-        lambda s: _mode(s.layout.config / "letterlock.toml", 0o666),
+        lambda s: mode(s.layout.config / "letterlock.toml", 0o666),
         "{config}/letterlock.toml",
         "breach",
     ),
@@ -209,7 +200,7 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
         "fault",
     ),
     "a signing key readable": (
-        lambda s: _mode(next((dkim_directory(s.layout) / "example.test").glob("*.pem")), 0o644),
+        lambda s: mode(next((dkim_directory(s.layout) / "example.test").glob("*.pem")), 0o644),
         "DKIM key of example.test",
         "fault",
     ),
@@ -288,7 +279,8 @@ def test_a_fault_is_found_and_named(host: Stack, before: Findings, name: str) ->
     found = [row["where"] for row in new if row["severity"] == severity]
     assert [one for one in found if one == where or (where[-1] in ": " and one.startswith(where))]
     assert all(row["line"] and row["reason"] for row in new)
-    assert before.keys() == findings(host).keys()
+    # A milter that has begun anew answers before all of its workers serve.
+    wait_until(lambda: before.keys() == findings(host).keys(), "as before")
 
 
 def test_swap_that_is_not_encrypted_is_found(host: Stack, tmp_path: Path) -> None:
@@ -381,21 +373,12 @@ def test_doctor_ends_with_2_where_nothing_can_be_read(missing: str, tmp_path: Pa
     config = tmp_path / "letterlock.toml"
     if missing == "postfix":
         config.write_text(f'[postfix]\nconfig_directory = "{tmp_path}"\n')
-    done = letterlock("doctor", "--config", str(config))
+    done = letterlock(
+        "doctor", "--config", str(config), "--keyservice-config", str(tmp_path / "keyservice.toml")
+    )
 
     assert (2, 1) == (done.returncode, len(done.stderr.splitlines()))
     assert str(tmp_path) in done.stderr
-
-
-def test_doctor_says_that_a_host_without_milter_is_not_for_it(tmp_path: Path) -> None:
-    """One with the key service alone; and what is."""
-    (tmp_path / "keyservice.toml").write_text("")
-    files = {"--config": "letterlock.toml", "--keyservice-config": "keyservice.toml"}
-    words = [word for option, name in files.items() for word in (option, str(tmp_path / name))]
-    done = letterlock("doctor", *words)
-
-    assert (2, 1) == (done.returncode, len(done.stderr.splitlines()))
-    assert "doctor looks at hosts with a milter; see letterlock status" in done.stderr
 
 
 def test_a_milter_is_greeted_inside_the_chroot(host: Stack) -> None:
@@ -414,14 +397,12 @@ def test_what_the_milter_needs_is_tried_as_its_account(
     """Root reaches everything; a socket or a key that only root reaches is of no use."""
     service = f"unix:{host.layout.run}/keyservice.sock"
     as_root = outcome_of(service, "example.test"), complaint_of(host)
-    assert "" == rights_in_redis(host.redis_url).failure
     monkeypatch.setattr(accounts, "MILTER_ACCOUNT", "nobody")
     as_nobody = outcome_of(service, "example.test"), complaint_of(host)
 
     assert (Outcome.NOT_FOUND, "") == as_root
     assert Outcome.UNAVAILABLE is as_nobody[0]
     assert "Permission denied" in as_nobody[1]
-    assert "" == rights_in_redis(host.redis_url).failure
 
 
 def complaint_of(stack: Stack) -> str:
@@ -453,48 +434,53 @@ def test_what_greets_like_no_milter_is_told_apart(host: Stack) -> None:
     assert "it is no milter" == milter_greeting.greet(Way(address, chrooted=False), settings)
 
 
-_ROOT = Path(__file__).parents[2]
-_ACLS = dict(
-    re.findall(r"(?m)^user (\S+) on >\S+ (.*)$", (_ROOT / "docs/operating.md").read_text())
-)
-ACL = _ACLS["letterlock"]
+_ACL = redis_acls()["letterlock"]
+_ACL_OF_KEYSERVICE = redis_acls()["letterlock-keyservice"]
 
 
 @pytest.mark.parametrize(
-    ("rights", "denied", "beyond"),
+    ("client", "rights", "denied", "beyond"),
     [
-        (ACL, (), ()),
-        (f"{ACL} -getrange", ("GETRANGE letterlock:answer:1:doctor",), ()),
-        (f"{ACL} +set ~letterlock:answer:*", (), ("SET letterlock:answer:1:doctor",)),
-        (ACL.replace(" +del", ""), ("DEL letterlock:copy:doctor",), ()),
-        (f"{ACL} -client|tracking", ("CLIENT TRACKING",), ()),
-        (f"{ACL} ~doctor-*", (), ("GETRANGE doctor-of-somebody-else",)),
-        (f"{ACL} +config", (), ("CONFIG GET",)),
+        (MILTER, _ACL, (), ()),
+        (MILTER, f"{_ACL} -getrange", ("GETRANGE letterlock:answer:1:doctor",), ()),
+        (MILTER, f"{_ACL} +set ~letterlock:answer:*", (), ("SET letterlock:answer:1:doctor",)),
+        (MILTER, _ACL.replace(" +del", ""), ("DEL letterlock:copy:doctor",), ()),
+        (MILTER, f"{_ACL} -client|tracking", ("CLIENT TRACKING",), ()),
+        (MILTER, f"{_ACL} ~doctor-*", (), ("GETRANGE doctor-of-somebody-else",)),
+        (MILTER, f"{_ACL} +config", (), ("CONFIG GET",)),
+        (KEYSERVICE, _ACL_OF_KEYSERVICE, (), ()),
+        (KEYSERVICE, f"{_ACL_OF_KEYSERVICE} -set", ("SET letterlock:answer:1:doctor",), ()),
+        (KEYSERVICE, f"{_ACL_OF_KEYSERVICE} -expire", ("EXPIRE letterlock:public:1:doctor",), ()),
+        (KEYSERVICE, f"{_ACL_OF_KEYSERVICE} ~*", (), ("GETRANGE doctor-of-somebody-else",)),
     ],
 )
 def test_redis_rights(
-    host: Stack, rights: str, denied: tuple[str, ...], beyond: tuple[str, ...]
+    host: Stack, client: Client, rights: str, denied: tuple[str, ...], beyond: tuple[str, ...]
 ) -> None:
-    """Asked of a real ACL: what the roles give is neither too little nor too much."""
+    """Asked of a real ACL, as an account: what the roles give is not too little nor too much."""
     url = host.redis_url
-    with redis.Redis.from_url(url) as client:
-        client.execute_command(
-            "ACL", "SETUSER", "milter", "reset", "on", ">word", *shlex.split(rights)
+    with redis.Redis.from_url(url) as server:
+        server.execute_command(
+            "ACL", "SETUSER", "daemon", "reset", "on", ">word", *shlex.split(rights)
         )
-        found = ask(url.replace("redis://", "redis://milter:word@"))
-        client.execute_command("ACL", "DELUSER", "milter")
+        found = rights_in_redis(
+            replace(client, account="nobody"), url.replace("redis://", "redis://daemon:word@")
+        )
+        server.execute_command("ACL", "DELUSER", "daemon")
+        server.delete("letterlock:public:1:doctor")
 
     assert ("", denied, beyond) == found
 
 
 def test_the_acl_of_the_page_is_the_one_of_the_role() -> None:
     """By hand and by Ansible the same."""
-    text = (_ROOT / "ansible/roles/letterlock_redis/vars/main.yml").read_text()
+    text = (ROOT / "ansible/roles/letterlock_redis/vars/main.yml").read_text()
     # What a cluster takes beyond that is its own business: docs/scaling.md.
     role = " ".join(text.replace("{{ letterlock_redis_for_cluster }}", "").split())
 
-    assert {"letterlock", "letterlock-keyservice"} == _ACLS.keys()
-    for account, rules in _ACLS.items():
+    acls = redis_acls()
+    assert {"letterlock", "letterlock-keyservice"} == acls.keys()
+    for account, rules in acls.items():
         assert f"{account}: >- {rules.replace(chr(34), '')}" in role
 
 

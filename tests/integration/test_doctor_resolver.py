@@ -7,7 +7,8 @@ import pytest
 from letterlock.doctor.dnssec import prove
 from letterlock.doctor.keyservice_file import Discovery
 from letterlock.doctor.surroundings import Proof
-from unbound import Signing, Unbound, free_port
+from ports import free_port
+from unbound import Signing, Unbound
 
 ZONES = {
     "signed.org": (Signing.RIGHT, ""),

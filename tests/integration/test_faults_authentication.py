@@ -29,8 +29,8 @@ from keyservice.client import Mailbox, PeerClient, PeerOutcome
 from signed_mail import Key, rsa_key, signed
 from stack import wait_until
 
-DEADLINE_SECONDS = 4.0
-SLACK_SECONDS = 4.0
+DEADLINE_SECONDS = 8.0
+SLACK_SECONDS = 8.0
 """For a machine on which others work as well."""
 
 BOB = LOCAL[0]
@@ -182,7 +182,7 @@ REMEMBERED = {Way.OTHER_NAME, Way.ONE_MORE_ALIAS}
 
 def test_whatever_the_dns_does_mail_comes_in(receiving: Receiving) -> None:
     """All at the same time: within the deadline, encrypted, with what is known of it inside."""
-    receiving.dns.delay = 20.0
+    receiving.dns.delay = 40.0
     senders = {way: receiving.sender(way) for way in BROKEN}
     canaries = {way: sender.new_canaries() for way, sender in senders.items()}
 
@@ -293,20 +293,38 @@ def held(receiving: Receiving, large: Large) -> Iterator[smtplib.SMTP]:
         (worker,) = receiving.host.workers("inbound")
         server.send(b".\r\n")
         try:
-            deadline = time.monotonic() + 20
-            while not spilled(worker):
-                assert time.monotonic() < deadline
-            os.kill(worker, signal.SIGSTOP)
-            assert spilled(worker)
+            stop_while_it_holds(receiving.host, worker)
             yield server
         finally:
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGCONT)
 
 
-def spilled(worker: int) -> list[Path]:
+def stop_while_it_holds(host: Host, worker: int) -> None:
+    """Stop a worker at a moment when it has a file of its own."""
+    deadline = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < deadline
+        os.kill(worker, signal.SIGSTOP)
+        # Looked at when it cannot go on: between a look and a stop it could be done.
+        wait_until(lambda: _is_stopped(worker), "stopped")
+        if spilled(host, worker):
+            return
+        os.kill(worker, signal.SIGCONT)
+        time.sleep(0.002)
+
+
+def _is_stopped(pid: int) -> bool:
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    try:
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
+    except OSError:  # a thread has ended meanwhile
+        return False
+
+
+def spilled(host: Host, worker: int) -> list[Path]:
     """Return files without a name that a worker holds something in."""
-    return [file for file in canary.open_files(worker) if "/spill/" in os.readlink(file)]
+    return canary.open_in(worker, host.stack.layout.state / "spill")
 
 
 def test_a_held_body_is_not_readable_where_it_is_held(receiving: Receiving, large: Large) -> None:
@@ -320,7 +338,7 @@ def test_a_held_body_is_not_readable_where_it_is_held(receiving: Receiving, larg
         assert ACCEPTED == reply(*server.getreply())
 
     assert [("pass", "pass")] == receiving.verdicts(large.canaries)[before:]
-    assert [] == spilled(worker)
+    assert [] == spilled(receiving.host, worker)
 
 
 def test_a_client_that_vanishes_is_no_reason_to_lose_a_held_body(
@@ -330,7 +348,7 @@ def test_a_client_that_vanishes_is_no_reason_to_lose_a_held_body(
     before = len(receiving.verdicts(large.canaries))
     with held(receiving, large) as server:
         server.close()
-    wait_until(lambda: len(receiving.verdicts(large.canaries)) > before, "arrived", 20)
+    wait_until(lambda: len(receiving.verdicts(large.canaries)) > before, "arrived")
 
     assert [("pass", "pass")] == receiving.verdicts(large.canaries)[before:]
 
@@ -360,7 +378,7 @@ def test_a_reload_waits_for_a_body_that_is_held(receiving: Receiving, large: Lar
     (worker,) = host.workers("inbound")
     with held(receiving, large) as server:
         host.stack.signal_daemon("milter", signal.SIGHUP)
-        wait_until(lambda: bool(set(host.workers("inbound")) - {worker}), "new worker", 20)
+        wait_until(lambda: bool(set(host.workers("inbound")) - {worker}), "new worker")
         message = large.sender.signs(other.message())
         assert ACCEPTED == receiving.hears(large.sender, message)
         os.kill(worker, signal.SIGCONT)
@@ -368,7 +386,7 @@ def test_a_reload_waits_for_a_body_that_is_held(receiving: Receiving, large: Lar
 
     assert [("pass", "pass")] == receiving.verdicts(large.canaries)[before:]
     assert [("pass", "pass")] == receiving.verdicts(other)
-    wait_until(lambda: worker not in host.stack.pids("milter"), "left", 20)
+    wait_until(lambda: worker not in host.stack.pids("milter"), "left")
 
 
 @pytest.mark.parametrize("limit", [66_000, 200_000])
@@ -396,7 +414,7 @@ def test_a_full_disk_defers_a_body_that_is_held(
     assert [("pass", "pass")] == receiving.verdicts(canaries)
     assert 2 == failures() - before
     assert [worker] == host.workers("inbound")
-    assert [] == spilled(worker)
+    assert [] == spilled(receiving.host, worker)
 
 
 # Evidence
@@ -426,14 +444,14 @@ def test_a_key_service_that_hears_no_report_costs_the_report_only(
         began = time.monotonic()
         assert ACCEPTED == receiving.hears(sender, carrying(sender, canaries))
         assert within(DEADLINE_SECONDS, began)
-        wait_until(lambda: reports(host, "unheard") > before, "counted", 10)
+        wait_until(lambda: reports(host, "unheard") > before, "counted")
 
     assert 1 == reports(host, "unheard") - before
     assert [("pass", "pass")] == receiving.verdicts(canaries)
     # What was lost is told by the next mail.
     noted = reports(host, "noted")
     assert ACCEPTED == receiving.hears(sender, carrying(sender, canaries, 2))
-    wait_until(lambda: reports(host, "noted") > noted, "told", 20)
+    wait_until(lambda: reports(host, "noted") > noted, "told")
     assert known(host, sender)
 
 
@@ -449,7 +467,7 @@ def test_a_key_service_that_hangs_delays_no_mail(
     """Reports wait, up to a number; what is more is dropped, and counted."""
     receiving.hears(receiving.sender(), b"From: <a@b.test>\r\n\r\nBob is known.\r\n")
     senders = [receiving.sender() for _ in range(QUEUE + 4)]
-    dropped = reports(host, "dropped")
+    dropped, unheard = reports(host, "dropped"), reports(host, "unheard")
     host.keyservice.asked.clear()
     with host.without("keyservice", "hung"):
         for number, one in enumerate(senders):
@@ -458,11 +476,18 @@ def test_a_key_service_that_hangs_delays_no_mail(
             assert ACCEPTED == receiving.hears(one, carrying(one, mail, number))
             assert within(DEADLINE_SECONDS, began)
             wait_until(lambda: "/v1/sightings" in host.keyservice.asked, "one is being told")
-        # No more than `report_queue` wait.
-        assert 3 == reports(host, "dropped") - dropped
+        # No more than `report_queue` wait while one is told; who was given up meanwhile, on a
+        # machine on which mail takes so long, has left his place to another.
+        given_up = reports(host, "unheard") - unheard
+        assert 3 - given_up <= reports(host, "dropped") - dropped <= 3
 
     assert [("pass", "pass")] * len(senders) == receiving.verdicts(canaries)
-    wait_until(lambda: [known(host, one) for one in senders].count(True) == 3, "told", 20)
+
+    def all_others_were_told() -> bool:
+        lost = reports(host, "dropped") - dropped + reports(host, "unheard") - unheard
+        return [known(host, one) for one in senders].count(True) == len(senders) - lost
+
+    wait_until(all_others_were_told, "told")
 
 
 # Last, as it ends the DNS

@@ -46,7 +46,7 @@ def canaries(stack: Stack) -> Iterator[Canaries]:
 def require_nothing_betrayed(stack: Stack, canaries: Canaries) -> None:
     # The queue is empty by now; what is left of it are orphans.
     stack.wait_until_queue_is_empty()
-    wait_until(lambda: not stack.queue_files(), f"no orphan: {stack.queue_files()}", 15)
+    wait_until(lambda: not stack.queue_files(), f"no orphan: {stack.queue_files()}")
     assert [] == canary.found(canary.stored_files(stack), canaries.words)
 
 
@@ -97,7 +97,7 @@ def wait_for_workers(stack: Stack) -> None:
             return stack.counter("milter", "letterlock_workers") == 2
         return False
 
-    wait_until(are_there, "workers", 30)
+    wait_until(are_there, "workers")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -195,6 +195,7 @@ def test_a_milter_killed_at_the_end_of_message_defers(
     assert {2: 1} == numbers(alice, mails)
 
 
+@pytest.mark.timeout(900)
 def test_workers_killed_all_the_time_lose_nothing(
     stack: Stack, canaries: Canaries, owners: list[MemoryOwner]
 ) -> None:
@@ -236,6 +237,7 @@ def test_workers_killed_all_the_time_lose_nothing(
     assert doubled <= kills
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", ["reload", "restart of the workers' parent"])
 def test_a_milter_replaced_under_load(
     stack: Stack, canaries: Canaries, owners: list[MemoryOwner], how: str
@@ -252,7 +254,7 @@ def test_a_milter_replaced_under_load(
     campaign = Campaign(stack, canaries, recipients)
     threads = campaign.run(count)
     for goal in (30, 80, 130):
-        wait_until(lambda g=goal: len(campaign.heard) >= g, "load", 30)
+        wait_until(lambda g=goal: len(campaign.heard) >= g, "load", 120)
         if how == "reload":
             stack.signal_daemon("milter", signal.SIGHUP)
         elif goal == 80:

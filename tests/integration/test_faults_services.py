@@ -22,12 +22,16 @@ from keyservice.client import Answer, EncryptionSubkey, Mailbox, Outcome
 from keyservice.record import record_name
 from milter_process import MilterProcess
 from mta import Heard, attempt, numbers, persist
+from ports import free_port
 from reentry_proxy import ReentryProxy
 from stack import Stack, wait_until
 from stack.daemons import keyservice_socket, secret_file
-from stack.layout import free_ports
 
-DEADLINE_SECONDS = 1.5
+DEADLINE_SECONDS = 3.0
+SOON = 20
+"""Seconds, on a machine on which others work as well. Whoever hangs here hangs for good, and
+after thirty Postfix defers by itself."""
+
 NEVER_SEEN = "dave@example.test"
 
 
@@ -47,7 +51,7 @@ def stack_and_proxy(
     owners: list[MemoryOwner], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Stack, ReentryProxy]]:
     stack = Stack(tmp_path_factory.mktemp("stack"), workers=1, deadline_seconds=DEADLINE_SECONDS)
-    proxy = ReentryProxy(stack.layout.address("reentry"), free_ports()["reentry"])
+    proxy = ReentryProxy(stack.layout.address("reentry"), free_port())
     milter_settings.change(stack, "postfix", reentry=f"127.0.0.1:{proxy.port}")
     milter_settings.change(stack, "spill", threshold_octets=65_536)
     with proxy, stack:
@@ -77,7 +81,7 @@ def canaries(stack: Stack) -> Iterator[Canaries]:
     canaries = Canaries()
     yield canaries
     stack.wait_until_queue_is_empty()
-    wait_until(lambda: not stack.queue_files(), "no orphan", 15)
+    wait_until(lambda: not stack.queue_files(), "no orphan")
     assert [] == canary.found(canary.stored_files(stack), canaries.words)
 
 
@@ -113,7 +117,7 @@ def assert_encrypts(stack: Stack, owner: MemoryOwner, canaries: Canaries) -> Non
     """Mail is accepted, soon, and arrives encrypted."""
     began = time.monotonic()
     assert Heard.ACCEPTED is attempt(stack, canaries.message(number=1), [owner.address])
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < SOON
     assert {1: 1} == delivered_to(stack, owner, canaries)
 
 
@@ -188,7 +192,7 @@ def assert_known_works_and_unknown_defers(
     assert_encrypts(stack, owner, canaries)
     began = time.monotonic()
     assert Heard.DEFERRED is attempt(stack, canaries.message(number=2), [NEVER_SEEN])
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < SOON
     assert [] == stack.maildir(NEVER_SEEN)
 
 
@@ -239,12 +243,12 @@ def test_certificates_are_not_remembered_for_longer_than_allowed(
     """`stale_seconds` after the last answer, mail waits."""
     alice = owners[0]
     fields = [(b"Subject", b" x")]
-    with MilterProcess(alice, stale_seconds=2) as milter, milter.client() as mta:
+    with MilterProcess(alice, stale_seconds=6) as milter, milter.client() as mta:
         assert 250 == mta.transact([f"<{alice.address}>"], fields, b"x").code
         milter.keyservice.status = 500
         assert 250 == mta.transact([f"<{alice.address}>"], fields, b"x").code
         wait_until(
-            lambda: mta.transact([f"<{alice.address}>"], fields, b"x").code != 250, "forgotten", 10
+            lambda: mta.transact([f"<{alice.address}>"], fields, b"x").code != 250, "forgotten"
         )
         assert 451 == mta.transact([f"<{alice.address}>"], fields, b"x").code
         milter.keyservice.status = 200
@@ -328,7 +332,7 @@ def test_a_full_disk_defers_and_is_recovered_from(
     for owner in owners[:recipients]:
         assert {3: 1} == delivered_to(stack, owner, canaries)
     assert spilling == worker(stack)
-    assert [] == [file for file in canary.open_files(spilling) if "spill" in os.readlink(file)]
+    assert [] == canary.open_in(spilling, stack.layout.state / "spill")
 
 
 # Re-entry port
@@ -347,7 +351,7 @@ def accepted_before(stack: Stack) -> float:
 def assert_retry_delivers_once(
     stack: Stack, canaries: Canaries, owners: list[MemoryOwner], message: bytes
 ) -> None:
-    heard = persist(stack, message, everybody(owners), 30)
+    heard = persist(stack, message, everybody(owners))
     assert Heard.NOTHING not in heard
     assert [{9: 1}] * 3 == [delivered_to(stack, owner, canaries) for owner in owners]
 

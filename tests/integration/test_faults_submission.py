@@ -73,7 +73,7 @@ def test_without_a_key_service_a_sender_is_unknown(
     with host.without("keyservice", how):
         began = time.monotonic()
         assert DEFERRED == writer.hears(message, EVERYBODY)
-        assert within(10, began)
+        assert within(20, began)
         host.settle()
         assert [] == host.sink.messages
 
@@ -237,7 +237,8 @@ def test_who_encrypts_never_needs_no_answer_about_recipients(host: Host) -> None
         assert ACCEPTED == writer.hears(canaries.message(), [peer])
     host.settle()
 
-    assert not any(target.startswith("/v1/peers/") for target in host.keyservice.asked)
+    # About others it may still be told what became of mail before this one.
+    assert not any(target.startswith(f"/v1/peers/{peer}") for target in host.keyservice.asked)
     # By policy in the clear, and nothing else is wrong with it.
     assert {f"{peer}: not encrypted", f"{peer}: in the clear"} == set(host.violations(canaries))
     host.sink.messages.clear()
@@ -251,7 +252,7 @@ def test_redis_alone_costs_nothing(
     with host.without("redis", how):
         began = time.monotonic()
         assert ACCEPTED == writer.hears(canaries.message(number=7), EVERYBODY)
-        assert within(15, began)
+        assert within(30, began)
 
     host.require_each_got_one(canaries, 7)
 

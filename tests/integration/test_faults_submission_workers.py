@@ -169,6 +169,7 @@ def test_a_worker_killed_between_two_copies_delivers_each_once(
     host.require_each_got_one(canaries, 1)
 
 
+@pytest.mark.timeout(900)
 def test_workers_killed_all_the_time_lose_nothing(
     host: Host, writer: Writer, canaries: Canaries
 ) -> None:

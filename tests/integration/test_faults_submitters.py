@@ -166,7 +166,7 @@ def test_without_the_file_of_authorities_nobody_hands_in_mail(host: Host) -> Non
     written = file.read_bytes()
     file.unlink()
     # Programs that run have read it; each new one does.
-    postfix.command(host.stack.layout, "reload")
+    postfix.reload(host.stack.layout)
 
     assert _is_hung_up_on(host)
     assert (454, "4.7.0") == _starttls(host)
@@ -175,7 +175,7 @@ def test_without_the_file_of_authorities_nobody_hands_in_mail(host: Host) -> Non
     host.stack.stop_daemon("keyservice")
     host.stack.start_daemon("keyservice")
     assert written == file.read_bytes()
-    postfix.command(host.stack.layout, "reload")
+    postfix.reload(host.stack.layout)
 
     for one in (writer, certificate):
         # A program that was about to end may still take a connection.
@@ -186,7 +186,7 @@ def test_without_the_file_of_authorities_nobody_hands_in_mail(host: Host) -> Non
 
 def _is_hung_up_on(host: Host) -> bool:
     # On 465 nothing can be said without TLS.
-    with socket.create_connection(host.stack.layout.address("submissions"), 10) as peer:
+    with socket.create_connection(host.stack.layout.address("submissions"), 60) as peer:
         try:
             return peer.recv(100) == b""
         except ConnectionResetError:
@@ -307,7 +307,7 @@ def test_while_the_maps_hang_postfix_waits(host: Host, writer: Writer, canaries:
         assert client.is_alive()
         assert [] == said
         assert [] == host.sink.messages
-    client.join(60)
+    client.join(120)
 
     assert [ACCEPTED] == said
     host.require_each_got_one(canaries, 1)
@@ -344,7 +344,7 @@ def test_a_login_disabled_in_the_middle_of_a_session(host: Host) -> None:
         server.login(writer.address, PASSWORD)
         disabled.write_text(f"{writer.address}:\n")
         another = lambda: writer.hears(canaries.message(number=2), [UNKNOWN])  # noqa: E731
-        wait_until(lambda: (535, "5.7.8") == another(), "disabled", 10)
+        wait_until(lambda: (535, "5.7.8") == another(), "disabled")
         server.sendmail(writer.address, [UNKNOWN], canaries.message(number=1))
     host.settle()
 

@@ -20,12 +20,18 @@ BOB = Mailbox.parse("bob@example.org")
 NAME = record_name(SECRET, ALICE)
 
 
+PATIENT = "?socket_timeout=30&socket_connect_timeout=30"
+"""For a machine on which Redis may take longer than it usually is waited for."""
+
+
 class Stack:
     """Key service, Redis, and a client that tells who answered."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, options: str = PATIENT) -> None:
+        """`options` belong to the URL of Redis."""
         self.redis = RedisProcess(directory / "redis").start()
-        self.service = KeyServiceProcess(directory / "keyservice", redis_url=self.redis.url)
+        self.redis_url = self.redis.url + options
+        self.service = KeyServiceProcess(directory / "keyservice", redis_url=self.redis_url)
         self.service.start()
         self.service.operator.enrol(ALICE, gallery()["alice"])
         self.layers: list[Layer] = []
@@ -35,7 +41,7 @@ class Stack:
     def new_client(self) -> KeyServiceClient:
         """Return a client without a memory."""
         config = ClientConfig(
-            service=self.service.url, redis_url=self.redis.url, secret=SECRET, deadline=5
+            service=self.service.url, redis_url=self.redis_url, secret=SECRET, deadline=60
         )
         return KeyServiceClient(
             config,
@@ -55,6 +61,9 @@ class Stack:
 
     def close(self) -> None:
         """Stop both."""
+        # It knows of our clock, as we know of it: if only the garbage collector found both, its
+        # connection could be found first.
+        del self.client
         self.service.stop()
         self.redis.stop()
 
@@ -69,6 +78,15 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     stack.close()
 
 
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[Stack]:
+    """Alice is enrolled, and Redis is waited for no longer than it is by default."""
+    stack = Stack(tmp_path, "")
+    assert Outcome.FOUND is stack.look_up()[1]
+    yield stack
+    stack.close()
+
+
 def test_a_stopped_redis_only_slows_lookups(stack: Stack) -> None:
     """The service answers, and Redis is used again when it is back."""
     stack.redis.kill()
@@ -79,19 +97,20 @@ def test_a_stopped_redis_only_slows_lookups(stack: Stack) -> None:
     assert stack.look_up()[1] is Outcome.FOUND
 
 
-def test_a_hanging_redis_is_paid_for_once(stack: Stack) -> None:
+def test_a_hanging_redis_is_paid_for_once(hasty: Stack) -> None:
     """Not with every recipient."""
-    stack.redis.pause()
+    hasty.redis.pause()
     try:
-        stack.look_up()
+        hasty.look_up()
         started = time.monotonic()
         for _ in range(20):
-            assert (Layer.SERVICE, Outcome.FOUND) == stack.look_up()
+            assert (Layer.SERVICE, Outcome.FOUND) == hasty.look_up()
         elapsed = time.monotonic() - started
     finally:
-        stack.redis.resume()
+        hasty.redis.resume()
 
-    assert elapsed < 2
+    # With each of them it would be ten seconds, here and in the service.
+    assert elapsed < 5
 
 
 def test_an_emptied_redis_is_filled_again(stack: Stack) -> None:
@@ -157,13 +176,13 @@ def test_a_change_is_seen_at_once(stack: Stack) -> None:
     assert "hcp_all" == stack.client.lookup(ALICE).policy.header_policy.value
 
 
-def test_the_operator_hears_that_redis_could_not_be_told(stack: Stack) -> None:
+def test_the_operator_hears_that_redis_could_not_be_told(hasty: Stack) -> None:
     """The change is durable; for how long a copy may be seen is told."""
-    stack.redis.pause()
+    hasty.redis.pause()
     try:
-        withdrawal = stack.service.operator.withdraw(ALICE)
+        withdrawal = hasty.service.operator.withdraw(ALICE)
     finally:
-        stack.redis.resume()
+        hasty.redis.resume()
 
     assert 300 == withdrawal.effective_within
 

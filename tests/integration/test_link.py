@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -23,8 +24,9 @@ from keyservice.client import (
     Submitted,
     Use,
 )
-from keyservice_process import KeyServiceProcess, free_port
+from keyservice_process import KeyServiceProcess
 from link import Door, Link
+from ports import free_port
 from stack import Owner, wait_until
 
 ALICE = Mailbox.parse("alice@example.org")
@@ -190,6 +192,24 @@ def test_no_lookup_is_lost_with_a_host(world: World) -> None:
 
     assert [Outcome.FOUND] * 250 == outcomes
     world.wait_for_both()
+
+
+def test_the_loss_of_a_host_is_seen(world: World) -> None:
+    """By Prometheus: the rule LetterlockKeyServiceHostLost asks for that."""
+
+    def is_down(name: str) -> bool:
+        with urlopen(world.link.metrics_url, timeout=20) as reply:
+            page = reply.read().decode()
+        return f'{{proxy="answers",server="{name}",state="DOWN"}} 1\n' in page
+
+    assert [False] * 2 == [is_down(name) for name in NAMES]
+    world.doors[1].kill()
+    wait_until(lambda: is_down(NAMES[1]), "the rule's series", log=world.link.log)
+
+    assert not is_down(NAMES[0])
+    world.doors[1].start()
+    world.wait_for_both()
+    wait_until(lambda: not is_down(NAMES[1]), "the end of it", log=world.link.log)
 
 
 def test_a_service_that_hangs_is_asked_no_more(world: World) -> None:

@@ -1,12 +1,12 @@
 """Memory: a large mail costs a worker its buffers and no more."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import canary
 from delivered import deliver_one
 from stack import Owner, Stack
 
@@ -75,8 +75,6 @@ def test_spilled_ciphertext_has_no_name_and_is_given_back(single: Stack, alice: 
     """Nothing is left in the spill directory, and no descriptor stays open."""
     deliver_one(single, _HEADER + _LINE * 80_000, alice.address)
     spill = single.layout.state / "spill"
-    descriptors = Path(f"/proc/{_worker(single)}/fd")
 
     assert [] == list(spill.iterdir())
-    opened = [os.readlink(descriptor) for descriptor in descriptors.iterdir()]
-    assert [] == [target for target in opened if str(spill) in target]
+    assert [] == canary.open_in(_worker(single), spill)

@@ -93,6 +93,7 @@ def pair(
     other.stop()
 
 
+@pytest.mark.timeout(900)
 def test_the_key_services_tests_hold_on_postgresql() -> None:
     """What enrols, decides, reports, tells and publishes does the same there."""
     environment = os.environ | {"PYTHONPATH": str(HERE / "support")}
@@ -207,14 +208,16 @@ def test_a_service_that_is_killed_holds_nobody_up(
         told = [each.result() for each in under_way]
 
     assert True in told
-    began = time.monotonic()
+    longest = 0.0
     client = other.client(redis_url="", secret=b"")
     for mailbox, was_told in zip(mailboxes, told, strict=True):
+        began = time.monotonic()
         outcome = client.lookup(mailbox).outcome
         assert outcome is Outcome.FOUND or not was_told
         assert made[mailbox]
         other.operator.enrol(mailbox, made[mailbox])
-    assert time.monotonic() - began < 20
+        longest = max(longest, time.monotonic() - began)
+    assert longest < 10
 
 
 def test_a_database_that_is_away_defers_and_comes_back(
@@ -249,7 +252,8 @@ def test_a_database_that_hangs_is_waited_for_no_longer_than_allowed(
         try:
             began = time.monotonic()
             assert Outcome.UNAVAILABLE is client.lookup(ALICE).outcome
-            assert time.monotonic() - began < 4
+            # By default it would be five seconds.
+            assert time.monotonic() - began < 5
         finally:
             server.resume()
         wait_until(lambda: client.lookup(ALICE).outcome is Outcome.FOUND, "answers again")
@@ -270,7 +274,7 @@ def test_a_transaction_that_was_cut_off_is_given_up(uri: str) -> None:
         with one.writing() as connection:
             set_setting(connection, ALICE, "mailer", "x", 0)
             assert not write_elsewhere()
-            wait_until(write_elsewhere, "written elsewhere", 15)
+            wait_until(write_elsewhere, "written elsewhere")
             set_setting(connection, ALICE, "mailer", "y", 0)
 
     with pytest.raises(InternalError, match="idle") as given_up:

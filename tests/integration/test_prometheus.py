@@ -11,9 +11,9 @@ from urllib.request import urlopen
 import pytest
 
 from monitoring import RULES, expressions, hasty
+from ports import free_port
 from prometheus_process import Prometheus
 from stack import Owner, Stack, wait_until
-from unbound import free_port
 
 MAIL = b"From: eve@outside.test\r\nTo: alice@example.test\r\nSubject: hello\r\n\r\nhello\r\n"
 EXPRESSIONS = expressions()
@@ -41,7 +41,7 @@ def prometheus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     }
     with Prometheus(tmp_path_factory.mktemp("p"), jobs, hasty(RULES.read_text())) as prometheus:
         doctor(stack, prometheus.textfiles / "letterlock.prom")
-        wait_until(lambda: bool(prometheus.query("letterlock_doctor_findings")), "first scrapes")
+        wait_until(lambda: all_up(prometheus), "first scrapes")
         yield prometheus
 
 
@@ -69,10 +69,14 @@ def pages(stack: Stack, prometheus: Prometheus) -> dict[str, bytes]:
 
 
 def test_all_is_scraped(prometheus: Prometheus) -> None:
-    """Both daemons, and the host."""
-    wait_until(lambda: {"up"} == {t["health"] for t in prometheus.targets()}, "all up")
+    """Both daemons, and the host. Now and then one takes too long for it on a busy machine."""
+    wait_until(lambda: all_up(prometheus), "all up")
 
-    assert [""] * 3 == [target["lastError"] for target in prometheus.targets()]
+
+def all_up(prometheus: Prometheus) -> bool:
+    """Whether the last scrape of each went well, and the doctor's findings are among them."""
+    targets = [(target["health"], target["lastError"]) for target in prometheus.targets()]
+    return [("up", "")] * 3 == targets and bool(prometheus.query("letterlock_doctor_findings"))
 
 
 @pytest.mark.parametrize("name", ["milter", "keyservice", "doctor"])
@@ -109,7 +113,7 @@ def test_mail_is_seen(stack: Stack, prometheus: Prometheus) -> None:
     stack.send(MAIL, "alice@example.test")
     asked = 'sum(letterlock_messages_total{disposition="encrypted"})'
 
-    wait_until(lambda: "1" == prometheus.query(asked)[0]["value"][1], "one message")
+    wait_until(lambda: ["1"] == [row["value"][1] for row in prometheus.query(asked)], "one message")
 
 
 def test_a_key_service_that_is_gone_rings_and_is_heard_no_more(
@@ -117,7 +121,7 @@ def test_a_key_service_that_is_gone_rings_and_is_heard_no_more(
 ) -> None:
     """With seconds for minutes; from the daemon that is down, and from the milter that asks."""
     expected = {"LetterlockKeyServiceDown", "LetterlockKeyServiceUnreachable"}
-    assert set() == expected & prometheus.firing()
+    wait_until(lambda: not expected & prometheus.firing(), "silence before")
     stack.stop_daemon("keyservice")
 
     def rings() -> bool:
@@ -125,6 +129,6 @@ def test_a_key_service_that_is_gone_rings_and_is_heard_no_more(
             stack.send(MAIL, "bob@example.test")
         return expected <= prometheus.firing()
 
-    wait_until(rings, "alerts", 60)
+    wait_until(rings, "alerts", 120)
     stack.start_daemon("keyservice")
-    wait_until(lambda: not expected & prometheus.firing(), "silence", 60)
+    wait_until(lambda: not expected & prometheus.firing(), "silence", 120)

@@ -83,6 +83,7 @@ def require_all_encrypted(store: MailStore, seen: list[Seen]) -> None:
         assert len(message.octets) == message.size
 
 
+@pytest.mark.timeout(900)
 def test_ten_thousand_messages(maildir: MailStore) -> None:
     """UIDs, flags, keywords and dates stay; no word of them is in any file, caches included.
 
@@ -200,11 +201,15 @@ def test_a_mailbox_in_use(store: MailStore) -> None:
 
     found = {folder: by_number(store, store.seen(folder)) for folder in ("INBOX", "Archive")}
     inbox, archive = (set(found[folder]) for folder in ("INBOX", "Archive"))
-    # A MOVE can come between our \Deleted and our EXPUNGE. Maildir has no such moment.
+    # A MOVE can come between our last look and our own MOVE. Maildir has no such moment.
     assert (inbox & archive) <= (set() if store.kind == "maildir" else clients.moved)
     assert len(inbox & archive) <= 3
     assert everything | set(clients.arrived) == inbox | archive | clients.removed
-    assert not clients.removed & (inbox | archive)
+    # Who expunges what he has marked may come too late: then the copy has his mark.
+    left = clients.removed & (inbox | archive)
+    marked = {n for seen in found.values() for n in seen if "\\Deleted" in seen[n].flags}
+    assert left <= (set() if store.kind == "maildir" else marked)
+    assert len(left) <= 3
     assert clients.moved <= archive
     flagged = {n for seen in found.values() for n in seen if "\\Answered" in seen[n].flags}
     assert clients.flagged - clients.removed <= flagged
@@ -261,8 +266,8 @@ def test_maildirlock_and_we_exclude_each_other(tmp_path: Path) -> None:
     program = ["/usr/lib/dovecot/maildirlock", str(tmp_path)]
     # It prints the pid of a child that keeps the lock until it is told to end.
     keeper = int(subprocess.run([*program, "5"], capture_output=True, check=True).stdout)
-    Timer(0.5, os.kill, (keeper, signal.SIGTERM)).start()
     began = time.monotonic()
+    Timer(0.5, os.kill, (keeper, signal.SIGTERM)).start()
     with locked(tmp_path):
         assert 0.4 < time.monotonic() - began < 30
         refused = subprocess.run([*program, "1"], capture_output=True, check=False)
@@ -405,7 +410,7 @@ def test_it_asks_first(maildir: MailStore) -> None:
 def test_stopped_it_can_go_on(maildir: MailStore) -> None:
     """SIGTERM: what it has begun is finished, the rest is left for another time."""
     maildir.deliver(range(200))
-    with maildir.started("--yes", "--rate", "100") as process:
+    with maildir.started("--yes", "--rate", "10") as process:
         wait_until(maildir.is_at_work, "it works")
         process.terminate()
         output, _ = process.communicate()
@@ -424,11 +429,19 @@ def test_a_bar_shows_how_far_it_is(maildir: MailStore) -> None:
     maildir.deliver(range(20))
     terminal, stderr = pty.openpty()
     with maildir.started("--yes", stderr=stderr) as process:
+        os.close(stderr)
+        shown = b"".join(iter(lambda: _read(terminal), b""))
         process.communicate()
-    os.close(stderr)
-
-    assert b"20/20" in os.read(terminal, 1 << 20)
     os.close(terminal)
+
+    assert b"20/20" in shown
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # nobody is at its other end any more
+        return b""
 
 
 class Clients:

@@ -22,7 +22,7 @@ from redis_ha import ClusterSet, RedisServer, SentinelSet, running
 
 ALICE = Mailbox.parse("alice@example.org")
 NAME = record_name(SECRET, ALICE)
-SLACK = 2.0
+SLACK = 4.0
 """Seconds that a busy machine may add."""
 
 MILTER_ACL = (
@@ -57,7 +57,7 @@ class World:
         outcome = self.client.lookup(mailbox).outcome
         return self.layers[-1], outcome
 
-    def wait_for(self, layer: Layer, outcome: Outcome, deadline: float = 30) -> None:
+    def wait_for(self, layer: Layer, outcome: Outcome, deadline: float = 90) -> None:
         """Look up until it is so."""
         wait_until(lambda: (layer, outcome) == self.look_up(), f"{layer} {outcome}", deadline)
 
@@ -86,7 +86,7 @@ def cluster(tmp_path: Path) -> Iterator[ClusterSet]:
 def lookups_during(world: World, event: Callable[[], object], until: Callable[[], bool]) -> float:
     """Look up all the time from `event` on; each is answered. Return the longest one."""
     event()
-    longest, deadline = 0.0, time.monotonic() + 40
+    longest, deadline = 0.0, time.monotonic() + 120
     while not until():
         assert time.monotonic() < deadline
         began = time.monotonic()
@@ -107,7 +107,7 @@ def test_a_master_that_ends_is_replaced_by_sentinels(
 
     longest = lookups_during(world, sentinels.master.kill, lambda: sentinels.named_master() != old)
 
-    assert longest < 2
+    assert longest < 2 + SLACK
     world.wait_for(Layer.MEMORY, Outcome.FOUND)
     assert 0 == world.service.operator.withdraw(ALICE).effective_within
     world.wait_for(Layer.MEMORY, Outcome.NOT_FOUND, STALENESS_MAX + SLACK)
@@ -122,11 +122,11 @@ def test_a_master_that_is_changed_on_purpose(sentinels: SentinelSet, tmp_path: P
 
     with closing(sentinels.sentinels[0].client()) as client:
         client.execute_command("SENTINEL", "FAILOVER", "letterlock")  # type: ignore[no-untyped-call]
-    wait_until(lambda: sentinels.named_master() == sentinels.replica.port, "failed over", 30)
+    wait_until(lambda: sentinels.named_master() == sentinels.replica.port, "failed over", 120)
     wait_until(lambda: world.service.operator.withdraw(ALICE).effective_within >= 0, "withdrawn")
 
     bound = time.monotonic() + STALENESS_MAX + SLACK
-    wait_until(lambda: world.look_up()[1] is Outcome.NOT_FOUND, "heard", 10)
+    wait_until(lambda: world.look_up()[1] is Outcome.NOT_FOUND, "heard")
     assert time.monotonic() < bound
     world.close()
 
@@ -137,7 +137,7 @@ def test_no_sentinel_is_a_miss(tmp_path: Path) -> None:
     world.service.operator.enrol(ALICE, gallery()["alice"])
     began = time.monotonic()
     assert (Layer.SERVICE, Outcome.FOUND) == world.look_up()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 + SLACK
     world.close()
 
 
@@ -151,12 +151,14 @@ def test_a_cluster_holds_answers_and_tells_of_changes(cluster: ClusterSet, tmp_p
         masters.add(cluster.master_of(record_name(SECRET, mailbox)).port)
     assert 3 == len(masters)
     for mailbox in mailboxes:
-        wait_until(
-            lambda at=mailbox: (Layer.MEMORY, Outcome.FOUND) == world.look_up(at), "held", 10
-        )
+        wait_until(lambda at=mailbox: (Layer.MEMORY, Outcome.FOUND) == world.look_up(at), "held")
     for mailbox in mailboxes:
         assert 0 == world.service.operator.withdraw(mailbox).effective_within
-        wait_until(lambda at=mailbox: world.look_up(at)[1] is Outcome.NOT_FOUND, "heard", SLACK)
+        wait_until(
+            lambda at=mailbox: world.look_up(at)[1] is Outcome.NOT_FOUND,
+            "heard",
+            STALENESS_MAX + SLACK,
+        )
     world.close()
 
 
@@ -170,7 +172,7 @@ def test_a_master_of_a_cluster_that_ends_is_replaced(cluster: ClusterSet, tmp_pa
 
     longest = lookups_during(world, master.kill, lambda: _is_master(heir))
 
-    assert longest < 3
+    assert longest < 3 + SLACK
     world.wait_for(Layer.MEMORY, Outcome.FOUND)
     assert 0 == world.service.operator.withdraw(ALICE).effective_within
     world.wait_for(Layer.MEMORY, Outcome.NOT_FOUND, STALENESS_MAX + SLACK)
@@ -189,7 +191,7 @@ def test_a_master_of_a_cluster_that_hangs_ends_what_is_held(
 
     another.signal(signal.SIGSTOP)
     began = time.monotonic()
-    wait_until(lambda: world.look_up()[0] is not Layer.MEMORY, "not in memory", 10)
+    wait_until(lambda: world.look_up()[0] is not Layer.MEMORY, "not in memory")
 
     assert time.monotonic() - began < STALENESS_MAX + SLACK
     assert Outcome.FOUND is world.look_up()[1]
@@ -205,11 +207,11 @@ def test_a_slot_that_moves_takes_no_change_with_it(cluster: ClusterSet, tmp_path
 
     with closing(heir.client()) as client:
         client.execute_command("CLUSTER", "FAILOVER")  # type: ignore[no-untyped-call]
-    wait_until(lambda: _is_master(heir), "took over", 20)
+    wait_until(lambda: _is_master(heir), "took over", 120)
     world.service.operator.withdraw(ALICE)
 
     began = time.monotonic()
-    wait_until(lambda: world.look_up()[1] is Outcome.NOT_FOUND, "heard", 10)
+    wait_until(lambda: world.look_up()[1] is Outcome.NOT_FOUND, "heard")
     assert time.monotonic() - began < STALENESS_MAX + SLACK
     world.wait_for(Layer.MEMORY, Outcome.NOT_FOUND)
     world.close()
@@ -236,7 +238,7 @@ def test_no_cluster_is_a_miss(tmp_path: Path, url: str) -> None:
     world.service.operator.enrol(ALICE, gallery()["alice"])
     began = time.monotonic()
     assert (Layer.SERVICE, Outcome.FOUND) == world.look_up()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 + SLACK
     world.close()
 
 

@@ -470,7 +470,7 @@ def test_a_mailbox_may_be_less_strict_than_its_domain(provider: Provider, carol:
             return refused.smtp_code == 550
         return False
 
-    wait_until(is_refused, "the domain's policy again", 15)
+    wait_until(is_refused, "the domain's policy again")
 
 
 def test_a_level_that_no_certificate_has_reached(provider: Provider) -> None:
@@ -615,7 +615,7 @@ def test_the_clients_own_field_enrols_where_the_owner_lets_it(
             provider.hand_in(mail(sender, b"Hello.\r\n", client_s), DAVE, sender)
             return in_use(provider, sender) == writer.fingerprint
 
-        wait_until(is_enrolled, "enrolled", 20)
+        wait_until(is_enrolled, "enrolled")
         arrived = deliver_one(provider.stack, b"Subject: canary\r\n\r\nx\r\n", sender)
         assert [key_id(writer)] == arrived.key_ids
         assert b"canary" in writer.read(arrived.octets)

@@ -22,7 +22,7 @@ BOB = Mailbox.parse("bob@example.org")
 ELSEWHERE = Mailbox.parse("alice@elsewhere.example")
 NAME = record_name(SECRET, ALICE)
 
-SLACK = 1.0
+SLACK = 4.0
 """Seconds that a busy machine may add to STALENESS_MAX."""
 
 
@@ -57,7 +57,7 @@ class Stack:
         return self.layers[-1], outcome
 
     def wait_for(
-        self, expected: tuple[Layer, Outcome], mailbox: Mailbox = ALICE, deadline: float = 20
+        self, expected: tuple[Layer, Outcome], mailbox: Mailbox = ALICE, deadline: float = 90
     ) -> float:
         """Look up until the result is `expected`; return after how many seconds it was."""
         began = time.monotonic()
@@ -67,7 +67,7 @@ class Stack:
     def wait_until_not_in_memory(self) -> float:
         """Return after how many seconds Alice's answer was no longer used."""
         began = time.monotonic()
-        wait_until(lambda: self.look_up()[0] is not Layer.MEMORY, "not in memory", 10)
+        wait_until(lambda: self.look_up()[0] is not Layer.MEMORY, "not in memory")
         return time.monotonic() - began
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ def test_a_withdrawal_is_heard(stack: Stack) -> None:
     """Long before anything expires."""
     stack.service.operator.withdraw(ALICE)
 
-    assert stack.wait_until_not_in_memory() < STALENESS_MAX
+    assert stack.wait_until_not_in_memory() < STALENESS_MAX + SLACK
     stack.wait_for((Layer.MEMORY, Outcome.NOT_FOUND))
 
 
@@ -123,7 +123,7 @@ def test_a_policy_is_heard(stack: Stack) -> None:
     wait_until(
         lambda: "hcp_all" == client.lookup(ALICE).policy.header_policy.value,
         "policy seen",
-        STALENESS_MAX,
+        STALENESS_MAX + SLACK,
     )
 
 
@@ -132,7 +132,7 @@ def test_a_first_enrolment_is_heard(stack: Stack) -> None:
     stack.wait_for((Layer.MEMORY, Outcome.NOT_FOUND), BOB)
     stack.service.operator.enrol(BOB, gallery()["bob"])
 
-    stack.wait_for((Layer.MEMORY, Outcome.FOUND), BOB, STALENESS_MAX)
+    stack.wait_for((Layer.MEMORY, Outcome.FOUND), BOB, STALENESS_MAX + SLACK)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_whatever_happens_to_redis_is_heard(
     with stack.redis.client() as client:
         change(client)
 
-    assert stack.wait_until_not_in_memory() < STALENESS_MAX
+    assert stack.wait_until_not_in_memory() < STALENESS_MAX + SLACK
     stack.wait_for((Layer.MEMORY, Outcome.FOUND))
 
 
@@ -162,7 +162,7 @@ def test_a_killed_redis_ends_it_at_once(stack: Stack) -> None:
     """The service answers until Redis is back, then memory does."""
     stack.redis.kill()
 
-    assert stack.wait_until_not_in_memory() < STALENESS_MAX
+    assert stack.wait_until_not_in_memory() < STALENESS_MAX + SLACK
     assert (Layer.SERVICE, Outcome.FOUND) == stack.look_up()
     stack.redis.start()
     stack.wait_for((Layer.MEMORY, Outcome.FOUND))
@@ -213,13 +213,16 @@ def test_a_redis_that_does_not_tell_is_asked_each_time(
     stack.client = stack.new_client(options)
 
     def complaints() -> int:
-        assert (Layer.REDIS, Outcome.FOUND) == stack.look_up()
+        layer, outcome = stack.look_up()
+        assert Outcome.FOUND is outcome
+        assert Layer.MEMORY is not layer
         return len([record for record in caplog.records if record.message == "tracking_lost"])
 
-    wait_until(lambda: complaints() > 0, "complained", 10)
+    wait_until(lambda: complaints() > 0, "complained")
     until = time.monotonic() + 1
     while time.monotonic() < until:
         assert 1 == complaints()
+    assert Layer.REDIS in stack.layers
 
 
 def sealed(version: int) -> bytes:
@@ -275,7 +278,7 @@ def test_the_thread_lives_from_the_first_lookup_to_the_end_of_the_client(stack: 
     del other
     gc.collect()
 
-    wait_until(lambda: not mine.is_alive(), "thread ended", 10)
+    wait_until(lambda: not mine.is_alive(), "thread ended")
 
 
 def test_other_names_in_the_same_redis_disturb_nothing(stack: Stack) -> None:

@@ -125,6 +125,17 @@ def open_files(pid: int) -> Iterator[Path]:
                 yield path
 
 
+def open_in(pid: int, folder: Path) -> list[Path]:
+    """Return the files below `folder` that a process holds open, though they may have no name."""
+    found = []
+    for file in open_files(pid):
+        # Meanwhile it may have closed it.
+        with suppress(OSError):
+            if os.readlink(file).startswith(f"{folder}/"):
+                found.append(file)
+    return found
+
+
 def _save(stack: Stack) -> None:
     client = redis.Redis.from_url(stack.redis_url, socket_timeout=5)
     # Compressed, a dump would hide what is searched for.

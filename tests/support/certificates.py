@@ -86,7 +86,7 @@ class GnuPG:
         clock = ("--faked-system-time", f"{at}!") if at else ()
         command = ["gpg", "--homedir", str(self._home), "--quiet", "--batch", "--no-tty", "--yes"]
         command += ["--pinentry-mode", "loopback", "--passphrase", "", *clock, *options]
-        done = subprocess.run(command, input=stdin, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=240, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 

@@ -108,7 +108,7 @@ def watch(
     act()
     # Twice: mail that local(8) forwards is in a folder again that was just seen empty.
     is_idle = lambda: not stack.queue_files() and not stack.queue_files()  # noqa: E731
-    wait_until(is_idle, "queue empty", 30, log=stack.log_file("postfix"))
+    wait_until(is_idle, "queue empty", 120, log=stack.log_file("postfix"))
     return {
         address: [
             Delivered(stored.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))

@@ -20,15 +20,15 @@ from dkim_verifiers import dkimpy
 from fake_keyservice import MemoryOwner
 from keyservice_proxy import KeyServiceProxy
 from mta import persist
+from ports import free_port
 from provider import Provider
 from reentry_proxy import ReentryProxy
 from smtp_sink import Taken
 from stack import PASSWORD, Stack, wait_until
 from stack.daemons import keyservice_socket
-from stack.layout import free_ports
 from stack.smtp import Sent
 
-DEADLINE_SECONDS = 1.5
+DEADLINE_SECONDS = 3.0
 DOMAINS: dict[str, dict[str, object]] = {
     "example.test": {},
     "required.test": {"outgoing": "required"},
@@ -76,7 +76,7 @@ class Writer:
         assert not sent.refused, sent.refused
         return ACCEPTED
 
-    def insists(self, message: bytes, to: Sequence[str], seconds: float = 30) -> None:
+    def insists(self, message: bytes, to: Sequence[str], seconds: float = 120) -> None:
         """Try until it is accepted."""
         persist(self, message, to, seconds)
 
@@ -172,7 +172,7 @@ class Host:
         """Return when all of both roles are there."""
         wanted = (1, self._workers)
         running = lambda: (len(self.workers("inbound")), len(self.workers()))  # noqa: E731
-        wait_until(lambda: running() == wanted, "workers", 30)
+        wait_until(lambda: running() == wanted, "workers", 90)
 
     def received(self, address: str, canaries: Canaries) -> Counter[int]:
         """Return the numbers of the messages that reached this mailbox, and how many of each."""
@@ -195,7 +195,7 @@ class Host:
     def settle(self) -> None:
         """Return when Postfix is done, and has left nothing behind."""
         self.stack.wait_until_queue_is_empty()
-        wait_until(lambda: not self.stack.queue_files(), "no orphan", 15)
+        wait_until(lambda: not self.stack.queue_files(), "no orphan", 90)
 
     def require_nothing_betrayed(self, canaries: Canaries) -> None:
         """Whatever has happened: what left is signed, and encrypted for whoever can read it."""
@@ -238,9 +238,7 @@ class Host:
         self.keyservice = resources.enter_context(
             KeyServiceProxy(path, Path(keyservice_socket(layout)))
         )
-        self.reentry = resources.enter_context(
-            ReentryProxy(layout.address("reentry"), free_ports()["reentry"])
-        )
+        self.reentry = resources.enter_context(ReentryProxy(layout.address("reentry"), free_port()))
         milter_settings.change(self.stack, "keyservice", socket=str(path))
         milter_settings.change(self.stack, "postfix", reentry=f"127.0.0.1:{self.reentry.port}")
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,17 +21,10 @@ from keyservice.client import ClientConfig, KeyServiceClient, OperatorClient
 from keyservice.database import Database
 from keyservice.transport import Endpoint, TransportError, exchange
 from keyservice.vet import vet
+from ports import free_port
 
 SECRET = b"a secret of these tests, 32 octets or more"
-START_DEADLINE = 30.0
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+START_DEADLINE = 60.0
 
 
 def wait_until(condition: Callable[[], bool], what: str, deadline: float = START_DEADLINE) -> None:
@@ -111,7 +103,7 @@ class _Process:
             return
         self.process.send_signal(how)
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -12,6 +12,7 @@ from typing import Self
 import jinja2
 
 from authority import Authority
+from ports import free_port
 from stack.processes import greets, wait_until
 
 _TEMPLATES = Path(__file__).parents[2] / "ansible/roles/letterlock_link/templates"
@@ -76,7 +77,10 @@ class HAProxy:
             undefined=jinja2.StrictUndefined,
             autoescape=False,
         )
-        text = environment.get_template(template).render(ansible_managed="a test", **values)
+        self.metrics_url = f"http://127.0.0.1:{(port := free_port())}/metrics"
+        text = environment.get_template(template).render(
+            ansible_managed="a test", letterlock_link_metrics=f"127.0.0.1:{port}", **values
+        )
         for old, new in {
             "/etc/letterlock/link-authority.pem": str(self._trusted),
             **replaced,

@@ -22,8 +22,7 @@ class LMTPSink:
             def handle(self) -> None:
                 sink._converse(self)
 
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Conversation)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Conversation)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
@@ -72,3 +71,8 @@ class LMTPSink:
                 return
             else:
                 peer.wfile.write(b"250 2.0.0 ok\r\n")
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    request_queue_size = 128

@@ -19,7 +19,7 @@ class Load:
     def wait_for_more(self, more: int = 30) -> None:
         """Let it go on for a while."""
         goal = self.accepted + more
-        wait_until(lambda: self.accepted >= goal or bool(self.failures), "load", 60)
+        wait_until(lambda: self.accepted >= goal or bool(self.failures), "load", 120)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Self
 from dkim_directory import write_keys
 from fake_keyservice import FakeKeyService, MemoryOwner
 from letterlock.roles import Role
-from milterproto import MilterClient
+from milterproto import TIMEOUT_SECONDS, MilterClient
 from stack.layout import free_ports
 from stack.processes import Session, greets, spawn, wait_until
 
@@ -39,6 +39,7 @@ reentry = "127.0.0.1:{reentry}"
 
 [keyservice]
 socket = {keyservice}
+deadline_seconds = 20
 stale_seconds = {stale}
 
 [redis]
@@ -184,11 +185,11 @@ class MilterProcess:
         if self._session is not None:
             self._session.stop(0)
 
-    def client(self, timeout: float = 30.0, role: Role = Role.INBOUND) -> MilterClient:
+    def client(self, timeout: float = TIMEOUT_SECONDS, role: Role = Role.INBOUND) -> MilterClient:
         """Return a new connection, as negotiated with Postfix."""
         return self.stranger(timeout, role).negotiate()
 
-    def stranger(self, timeout: float = 30.0, role: Role = Role.INBOUND) -> MilterClient:
+    def stranger(self, timeout: float = TIMEOUT_SECONDS, role: Role = Role.INBOUND) -> MilterClient:
         """Return a new connection on which nothing was said yet."""
         return MilterClient(self.sockets[role], timeout)
 

@@ -49,7 +49,7 @@ def attempt(server: Server, message: bytes, recipients: Sequence[str]) -> Heard:
 
 
 def persist(
-    server: Server, message: bytes, recipients: Sequence[str], seconds: float = 60
+    server: Server, message: bytes, recipients: Sequence[str], seconds: float = 120
 ) -> list[Heard]:
     """Try until it is accepted; return what was heard each time."""
     deadline = time.monotonic() + seconds
@@ -74,7 +74,7 @@ class Campaign:
     heard: dict[int, list[Heard]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
-    def run(self, count: int, mtas: int = 4, seconds: float = 120) -> list[threading.Thread]:
+    def run(self, count: int, mtas: int = 4, seconds: float = 400) -> list[threading.Thread]:
         """Start; the threads end when all was accepted."""
         numbers = iter(range(count))
         deadline = time.monotonic() + seconds

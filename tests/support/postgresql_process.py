@@ -13,7 +13,8 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from keyservice_process import free_port, wait_until
+from keyservice_process import wait_until
+from ports import free_port
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 OWNER, PASSWORD = "letterlock", "a password of the database's"
@@ -63,7 +64,7 @@ class PostgreSQLProcess:
         """End it: SIGINT is PostgreSQL's fast shutdown, SIGQUIT a crash."""
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(30)
+            self._process.wait(60)
             self._process = None
 
     def pause(self) -> None:

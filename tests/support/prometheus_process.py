@@ -10,9 +10,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+from ports import free_port
 from stack import wait_until
-from stack.processes import STOP_SECONDS
-from unbound import free_port
 
 SCRAPE_SECONDS = 1
 _RULES = "rules.yml"
@@ -81,7 +80,7 @@ class Prometheus:
         for process in self._processes:
             process.terminate()
         for process in self._processes:
-            process.wait(STOP_SECONDS)
+            process.wait(60)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return what an expression comes to now, as rows of `metric` and `value`.

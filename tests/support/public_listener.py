@@ -1,6 +1,7 @@
 """The public listener on loopback over a real database, with certificates enrolled as always."""
 
 import socket
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -39,7 +40,9 @@ class PublicService:
         per_minute: int = 100_000,
         address_header: str = "",
         redis_client: redis.Redis | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`clock`: of the limits."""
         self.registry = CollectorRegistry()
         self._stack = ExitStack()
         self.database = self._stack.enter_context(closing(Database(directory / "k.sqlite")))
@@ -50,7 +53,7 @@ class PublicService:
         self.enrolments = Enrolments(self.database, answers, Judge(vetter, metrics))
         publisher = self._stack.enter_context(closing(Vetter(PUBLISHES)))
         self.published = Published(self.database, publisher, domains, is_published)
-        limits = Limits(per_minute, redis_client, SECRET)
+        limits = Limits(per_minute, redis_client, SECRET, clock)
         application = public_application(
             self.published, limits, published_counter(self.registry), address_header
         )

@@ -40,8 +40,7 @@ class RecordingMilter:
                     milter._serve(self)
 
         path.unlink(missing_ok=True)
-        self._server = socketserver.ThreadingUnixStreamServer(str(path), Session)
-        self._server.daemon_threads = True
+        self._server = _Server(str(path), Session)
         path.chmod(0o666)
 
     def __enter__(self) -> Self:
@@ -72,6 +71,12 @@ class RecordingMilter:
                 return
             if command not in _SILENT:
                 peer.wfile.write(packet(CONTINUE))
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    # Where the queue of a unix socket is full, Postfix is refused at once.
+    request_queue_size = 128
 
 
 def _remember(told: Told, command: bytes, octets: bytes) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import redis
 
-from keyservice_process import free_port, wait_until
+from keyservice_process import wait_until
+from ports import free_port
 
 SERVICE = "letterlock"
 
@@ -71,7 +72,7 @@ class RedisServer:
     def wait(self) -> None:
         """Return when it has ended."""
         if self.process is not None:
-            self.process.wait(20)
+            self.process.wait(60)
             self.process = None
 
     def stop(self) -> None:
@@ -106,7 +107,7 @@ class SentinelSet:
                 directory / f"sentinel{number}",
                 [
                     f"sentinel monitor {SERVICE} 127.0.0.1 {self.master.port} 2",
-                    f"sentinel down-after-milliseconds {SERVICE} 1000",
+                    f"sentinel down-after-milliseconds {SERVICE} 3000",
                     f"sentinel failover-timeout {SERVICE} 5000",
                     *asked,
                 ],
@@ -129,7 +130,7 @@ class SentinelSet:
         """Return when all know each other."""
         for server in self.servers:
             server.start()
-        wait_until(self._is_ready, "Sentinels agree", 30)
+        wait_until(self._is_ready, "Sentinels agree", 120)
 
     def named_master(self) -> int:
         """Return the port of the master that the first Sentinel names."""
@@ -152,7 +153,7 @@ class ClusterSet:
     """Three masters with a replica each."""
 
     def __init__(self, directory: Path, further: Sequence[str] = ()) -> None:
-        lines = ["cluster-enabled yes", "cluster-node-timeout 1500", *further]
+        lines = ["cluster-enabled yes", "cluster-node-timeout 3000", *further]
         # By default the port of the bus is higher by 10,000, which may be none.
         self.servers = [
             RedisServer(directory / f"node{n}", [*lines, f"cluster-port {free_port()}"])
@@ -171,7 +172,7 @@ class ClusterSet:
         addresses = [server.address for server in self.servers]
         command = ["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1"]
         subprocess.run([*command, "--cluster-yes"], check=True, stdout=subprocess.DEVNULL)
-        wait_until(lambda: all(map(self._is_settled, self.servers)), "cluster settled", 40)
+        wait_until(lambda: all(map(self._is_settled, self.servers)), "cluster settled", 120)
 
     def master_of(self, name: str) -> RedisServer:
         """Return the server that has a record."""

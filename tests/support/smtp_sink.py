@@ -44,8 +44,7 @@ class SMTPSink:
             def handle(self) -> None:
                 sink._converse(self)
 
-        self._server = socketserver.ThreadingTCPServer((host, port), Conversation)
-        self._server.daemon_threads = True
+        self._server = _Server((host, port), Conversation)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
@@ -53,7 +52,7 @@ class SMTPSink:
         """Where it listens, HOST:PORT."""
         return "{}:{}".format(*self._server.server_address)
 
-    def wait_for(self, count: int, seconds: float = 30) -> list[Taken]:
+    def wait_for(self, count: int, seconds: float = 90) -> list[Taken]:
         """Return all messages as soon as there are `count`."""
         deadline = time.monotonic() + seconds
         while len(self.messages) < count:
@@ -94,6 +93,11 @@ class SMTPSink:
                 peer.wfile.write(b"221 2.0.0 bye\r\n")
                 return
             peer.wfile.write(reply)
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    request_queue_size = 128
 
 
 def _address(command: str) -> str:

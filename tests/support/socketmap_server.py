@@ -32,8 +32,7 @@ class SocketmapServer:
 
         self._path = path
         self._path.unlink(missing_ok=True)
-        self._server = socketserver.ThreadingUnixStreamServer(str(path), Conversation)
-        self._server.daemon_threads = True
+        self._server = _Server(str(path), Conversation)
         self._path.chmod(0o666)
 
     def __enter__(self) -> Self:
@@ -54,6 +53,12 @@ class SocketmapServer:
             return self.fault
         found = self.tables.get(name, {}).get(key)
         return "NOTFOUND " if found is None else f"OK {found}"
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    # Where the queue of a unix socket is full, Postfix is refused at once.
+    request_queue_size = 128
 
 
 def _netstring(peer: socketserver.StreamRequestHandler) -> str:

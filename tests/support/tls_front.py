@@ -118,7 +118,9 @@ def _signed(
 
 def _serve(chain: str, target: str) -> None:
     """Relay what comes in over TLS at port 443 to a unix socket, for ever."""
-    threading.Thread(target=_deny_names, daemon=True).start()
+    dns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    dns.bind(("127.0.0.1", 53))
+    threading.Thread(target=_deny_names, args=(dns,), daemon=True).start()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
     with socket.create_server(("127.0.0.1", 443)) as listening:
@@ -127,10 +129,9 @@ def _serve(chain: str, target: str) -> None:
             threading.Thread(target=_relay, args=(context, connection, target), daemon=True).start()
 
 
-def _deny_names() -> None:
+def _deny_names(dns: socket.socket) -> None:
     """Be a DNS in which no name exists: a lookup that nobody answers is another thing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dns:
-        dns.bind(("127.0.0.1", 53))
+    with dns:
         while True:
             query, client = dns.recvfrom(512)
             # RFC 1035 §4.1.1: a response, recursion available, NXDOMAIN; one question.

@@ -13,9 +13,10 @@ from click.testing import CliRunner
 from delivered import Delivered, watch
 from letterlock.cli import main
 from mail_route import MailRoute
+from ports import free_port
 from smtp_sink import SMTPSink
 from stack import Owner, Stack, daemons
-from unbound import Signing, Unbound, free_port
+from unbound import Signing, Unbound
 
 ALPHA, BETA, GAMMA = "alpha.example", "beta.example", "gamma.example"
 ALICE, BOB, CAROL = f"alice@{ALPHA}", f"bob@{BETA}", f"carol@{GAMMA}"

@@ -5,7 +5,6 @@ their name servers' answers and validates them as such.
 """
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -17,7 +16,9 @@ import dns.exception
 import dns.message
 import dns.query
 
-_START_DEADLINE = 20.0
+from ports import free_port
+
+_START_DEADLINE = 60.0
 
 _HEAD = """\
 $TTL 300
@@ -117,7 +118,7 @@ class Unbound:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
 
     def log(self) -> str:
         """Return what it has logged."""
@@ -179,16 +180,3 @@ def _run(folder: Path, *command: str) -> str:
     return subprocess.run(
         command, cwd=folder, check=True, capture_output=True, text=True, timeout=30
     ).stdout
-
-
-def free_port() -> int:
-    """Return a port that is free for UDP and TCP."""
-    while True:
-        with socket.socket() as over_tcp, socket.socket(type=socket.SOCK_DGRAM) as over_udp:
-            over_tcp.bind(("127.0.0.1", 0))
-            port = int(over_tcp.getsockname()[1])
-            try:
-                over_udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

@@ -87,6 +87,7 @@ def problem_of(reply: httpx.Response | schemathesis.Response) -> Problem | None:
     return problem
 
 
+@pytest.mark.timeout(900)
 def test_every_reply_is_as_documented(service: KeyServiceProcess) -> None:
     """With arguments after the document and against it, known mailboxes and invented ones."""
     schema = schemathesis.openapi.from_url(f"http://{service.tcp}/schema/openapi.json")

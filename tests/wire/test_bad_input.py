@@ -459,6 +459,7 @@ def test_what_redis_refuses_is_one_line_of_each_process(
                 with process.client() as mta:
                     assert 250 == mta.transact([f"<{ALICE}>"], [(b"Subject", b" x")], b"x\r\n").code
             wait_until(lambda: bool(process.events("redis_failed")), "said")
+            wait_until(lambda: "redis_failed" in service.log.read_text(), "said by the other")
             texts = (process.log, service.log.read_text())
 
         for text in texts:

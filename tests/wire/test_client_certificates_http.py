@@ -14,8 +14,9 @@ from click.testing import CliRunner, Result
 
 from client_certificates import colons, openssl, passphrase_file, request, verify
 from keyservice.client import ClientCertificateRequest, Mailbox, ServiceRefused
-from keyservice_process import KeyServiceProcess, free_port, wait_until
+from keyservice_process import KeyServiceProcess, wait_until
 from letterlock.cli import main
+from ports import free_port
 
 ALICE = Mailbox.parse("alice@example.org")
 GENERATED = ClientCertificateRequest()
@@ -95,7 +96,7 @@ def handshake(service: Service, directory: Path, certificate: Path, private_key:
             timeout=60,
             check=False,
         )
-        running.wait(20)
+        running.wait(60)
     finally:
         running.kill()
         running.communicate()

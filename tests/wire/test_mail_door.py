@@ -10,7 +10,7 @@ import pytest
 from keyservice import mail_door
 from keyservice.mail_door import Deferred, DoorClosed, MailDoor, Refused
 from keyservice.mailbox import Mailbox
-from keyservice_process import free_port
+from ports import free_port
 
 ALICE, UMLAUT = Mailbox.parse("alice@example.org"), Mailbox.parse("ä@example.org")
 MAIL = b"Subject: x\r\n\r\n.a line with a dot\r\n"

@@ -6,7 +6,6 @@ and then it is 451. Whatever it was, the daemon goes on serving, and nothing of 
 transaction shows in the next mail.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,16 +148,15 @@ def test_an_abort_at_the_last_moment_delivers_nothing(
 def test_an_abort_gives_the_disk_back(milter: MilterProcess) -> None:
     """At once, not when the session's next transaction comes."""
 
-    def spilled() -> list[str]:
-        opened = [os.readlink(file) for pid in milter.pids for file in canary.open_files(pid)]
-        return [name for name in opened if name.startswith(str(milter.spill))]
+    def spilled() -> list[Path]:
+        return [file for pid in milter.pids for file in canary.open_in(pid, milter.spill)]
 
     with milter.client() as client:
         eoh(client)
         client.body(BODY + bytes(200_000))
         wait_until(lambda: bool(spilled()), "spill file")
         client.abort()
-        wait_until(lambda: not spilled(), "spill file closed", 10)
+        wait_until(lambda: not spilled(), "spill file closed")
 
 
 def test_the_longest_field_of_postfix_is_kept(milter: MilterProcess, alice: MemoryOwner) -> None:
@@ -187,7 +185,7 @@ def test_violations_leave_no_session_open(milter: MilterProcess) -> None:
     """Had one been forgotten, the worker would not leave before its time is up."""
     workers = milter.workers
     milter.signal(15)
-    wait_until(lambda: not milter.pids, "milter stopped", 15, milter.log_file)
+    wait_until(lambda: not milter.pids, "milter stopped", log=milter.log_file)
     left = milter.events("worker_left")
 
     assert 1 == len(workers)

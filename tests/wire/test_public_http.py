@@ -23,6 +23,9 @@ from keyservice.wkd_name import hashed_local_part
 from public_listener import PublicService, public_service
 
 WELL_KNOWN = "/.well-known/openpgpkey"
+NOON = 1_800_000_000.0
+"""No minute ends between two questions."""
+
 HIDDEN = Mailbox.parse("hidden@example.org")
 ODD = ["a/b@example.org", "a%2Fb@example.org", "a+b=c&d@example.org", "ä@example.org"]
 NO_CERTIFICATE = {
@@ -355,7 +358,9 @@ def test_each_reply_is_counted(service: PublicService, http: httpx.Client) -> No
 def test_who_asks_too_often_is_told_to_wait(tmp_path: Path) -> None:
     """Per client network, the client being whom the operator's proxy says it is."""
     with (
-        public_service(tmp_path, per_minute=2, address_header="X-Forwarded-For") as service,
+        public_service(
+            tmp_path, per_minute=2, address_header="X-Forwarded-For", clock=lambda: NOON
+        ) as service,
         httpx.Client(base_url=service.url) as http,
     ):
 
@@ -375,7 +380,7 @@ def test_who_asks_too_often_is_told_to_wait(tmp_path: Path) -> None:
 def test_an_address_that_nobody_vouches_for_is_not_believed(tmp_path: Path) -> None:
     """Without the option the connection's own address counts, whatever the client writes."""
     with (
-        public_service(tmp_path, per_minute=2) as service,
+        public_service(tmp_path, per_minute=2, clock=lambda: NOON) as service,
         httpx.Client(base_url=service.url) as http,
     ):
         statuses = [

@@ -13,7 +13,8 @@ from keyservice.armor import dearmor
 from keyservice.mailbox import Mailbox
 from keyservice.packets import components, fingerprint, split
 from keyservice.wkd_name import hashed_local_part
-from keyservice_process import KeyServiceProcess, RedisProcess, free_port
+from keyservice_process import KeyServiceProcess, RedisProcess
+from ports import free_port
 
 SHOWN, NOT_SHOWN = "alice@example.org", "alice@hidden.example"
 DIRECTORY = "/.well-known/openpgpkey"

@@ -88,6 +88,7 @@ def test_each_has_workers_of_its_own(alice: MemoryOwner) -> None:
             clients = [sessions.enter_context(connect(milter, role)) for _ in range(20)]
             before = len(milter.events("accepted"))
             assert {250} == {deliver(client) for client in clients}
+            wait_until(lambda n=before: len(milter.events("accepted")) == n + 20, "said")  # type: ignore[misc]
             served[role] = {event["pid"] for event in milter.events("accepted")[before:]}
 
         assert (1, 3) == tuple(len(milter.workers_of(role)) for role in Role)
@@ -208,7 +209,7 @@ def test_sigterm_lets_transactions_of_both_finish(milter: MilterProcess) -> None
             client.eoh()
             client.body(b"late\r\n")
             assert 250 == client.end().code
-    wait_until(lambda: not milter.pids, "stopped", 20)
+    wait_until(lambda: not milter.pids, "stopped")
 
     assert [0] * 3 == [event["sessions_open"] for event in milter.events("worker_left")]
     assert [] == [path for path in milter.sockets.values() if Path(path).exists()]

@@ -285,11 +285,11 @@ def test_an_error_is_no_answer(fake: FakeKeyService) -> None:
     hangs = threading.Event()
 
     def hang(_: str) -> bytes:
-        hangs.wait(20)
+        hangs.wait(60)
         return b""
 
     fake.status, fake.say = 200, hang
     started = time.monotonic()
     assert SenderClient(f"unix:{fake.path}", deadline=0.3).sender(ALICE) is None
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
     hangs.set()

@@ -17,7 +17,8 @@ from client_certificates import colons, passphrase_file
 from keyservice.client import ClientCertificateRequest, IssuedClientCertificate, Mailbox
 from keyservice.netstring import encode
 from keyservice.socketmap import REQUEST_OCTETS_MAX, Lookup, SocketmapListener
-from keyservice_process import KeyServiceProcess, free_port, wait_until
+from keyservice_process import KeyServiceProcess, wait_until
+from ports import free_port
 
 ALICE = Mailbox.parse("alice@example.org")
 MAP = "client-certificates"
@@ -50,7 +51,7 @@ class Peer:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(20)
+        self._socket.settimeout(60)
         self._socket.connect(str(path))
         self._file = self._socket.makefile("rb")
 
@@ -66,7 +67,7 @@ class Peer:
 
     def flood(self, octets: bytes) -> None:
         """Send as much as the other side takes without being read from."""
-        self._socket.settimeout(0.5)
+        self._socket.settimeout(2)
         with suppress(TimeoutError):
             while True:
                 self._socket.sendall(octets)
@@ -265,7 +266,8 @@ def test_it_ends_at_once_with_connections_open(tmp_path: Path) -> None:
             began = time.monotonic()
             service.stop()
             assert b"" == peer.reply()
-        assert time.monotonic() - began < 5
+        # Whoever waited for it would wait for minutes.
+        assert time.monotonic() - began < 30
         assert not service.socketmap.exists()
         assert "Traceback" not in service.log.read_text()
 
@@ -306,7 +308,10 @@ def test_who_only_asks_and_never_reads_is_not_buffered_for(
     path = listening(lookup)
     with Peer(path) as rude, Peer(path) as polite:
         rude.flood(encode(b"m k" + b" " * 900))
-        count = len(asked)
+        count = -1
+        while count < len(asked):  # what was sent is being read
+            count = len(asked)
+            time.sleep(1)
         assert "OK " + "x" * 900 == polite.ask("k", "m")
 
         assert len(asked) <= count + 1 < 5_000
@@ -320,15 +325,16 @@ def test_a_slow_lookup_does_not_hold_up_the_others_and_is_given_up(
 
     def lookup(key: str) -> str | None:
         if key == "slow":
-            release.wait(30)
+            release.wait(60)
         return key
 
     path = listening(lookup)
     with Peer(path) as slow, Peer(path) as quick:
-        slow.send(encode(b"m slow"))
         began = time.monotonic()
+        slow.send(encode(b"m slow"))
         assert "OK quick" == quick.ask("quick", "m")
-        assert time.monotonic() - began < 2
+        # Before the slow one is given up.
+        assert time.monotonic() - began < 5
         assert b"TEMP the database takes too long" == slow.reply()
         release.set()
         assert "OK quick" == slow.ask("quick", "m")

@@ -4,8 +4,8 @@ Whatever is said about who has been authenticated: without both sides of it nobo
 nothing of one transaction counts in the next.
 """
 
-import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -139,15 +139,14 @@ def test_a_transaction_that_is_broken_off_leaves_nothing(
 def test_an_abort_gives_the_disk_back(milter: MilterProcess, client: MilterClient) -> None:
     """Ciphertexts and bodies set aside, in whichever role."""
 
-    def spilled() -> list[str]:
-        opened = [os.readlink(file) for pid in milter.pids for file in canary.open_files(pid)]
-        return [name for name in opened if name.startswith(str(milter.spill))]
+    def spilled() -> list[Path]:
+        return [file for pid in milter.pids for file in canary.open_in(pid, milter.spill)]
 
     eoh(client)
     client.body(BODY + bytes(200_000))
     wait_until(lambda: bool(spilled()), "spill file")
     client.abort()
-    wait_until(lambda: not spilled(), "spill file closed", 10)
+    wait_until(lambda: not spilled(), "spill file closed")
 
 
 # Who has been authenticated.
@@ -306,7 +305,7 @@ def test_a_certificate_that_is_revoked_between_two_mails(
     assert 250 == hand_in(client).code
     milter.keyservice.refusing = BOB
     try:
-        wait_until(lambda: hand_in(client).code == 550, "refused", 10)
+        wait_until(lambda: hand_in(client).code == 550, "refused")
         assert NOT_IN_FORCE == said(hand_in(client))
     finally:
         milter.keyservice.refusing = ""
@@ -356,6 +355,6 @@ def test_violations_leave_no_plaintext_and_no_files(milter: MilterProcess) -> No
 def test_violations_leave_no_session_open(milter: MilterProcess) -> None:
     """Had one been forgotten, the worker would not leave before its time is up."""
     milter.signal(15)
-    wait_until(lambda: not milter.pids, "milter stopped", 15, milter.log_file)
+    wait_until(lambda: not milter.pids, "milter stopped", log=milter.log_file)
 
     assert [0, 0] == [event["sessions_open"] for event in milter.events("worker_left")]

@@ -1,6 +1,7 @@
 """The vetting child is limited, killed and replaced; hostile certificates break nothing."""
 
 import os
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,14 @@ from keyservice.certificate import RefusalReason, RejectedCertificate
 from keyservice.packets import Packet, framed, require_one_certificate, serialise
 from keyservice.vetting import Vetter
 
+CPU_SECONDS = vetting.DEADLINE
+"""What a certificate may cost the child: on an idle machine that is what passes on the clock."""
+
 
 @pytest.fixture
-def vetter() -> Iterator[Vetter]:
-    """A vetter with a child that is ready."""
+def vetter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vetter]:
+    """A vetter with a child that is ready, and need not be quick on a busy machine."""
+    monkeypatch.setattr(vetting, "DEADLINE", 60.0)
     vetter = Vetter()
     vetter.vet(gallery()["alice"])
     yield vetter
@@ -28,6 +33,13 @@ def child(vetter: Vetter) -> int:
     living = vetter._child
     assert living is not None
     return living._process.pid
+
+
+def cpu_seconds(vetter: Vetter) -> float:
+    """Return what the child has used so far."""
+    stat = Path(f"/proc/{child(vetter)}/stat").read_text()
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def hostile() -> dict[str, bytes]:
@@ -44,7 +56,7 @@ def hostile() -> dict[str, bytes]:
         "500 subkeys": alice + (framed(Packet(14, b"\x04" + b"x" * 40)) + bogus) * 500,
         "zeroes": bytes(1_000_000),
         "packets of nothing": b"\xcd\x00" * 60_000,
-        "noise": b"\xc6" + os.urandom(60_000),
+        "noise": b"\xc6" + random.Random(6).randbytes(60_000),
         "armor without end": b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n" * 3_000,
     }
 
@@ -81,7 +93,7 @@ def within_limits() -> dict[str, bytes]:
 def test_the_worst_that_is_small_costs_little(vetter: Vetter, name: str) -> None:
     """Usable or refused, but within the limits, and the child lives on."""
     octets = serialise(require_one_certificate(within_limits()[name]))
-    started = time.monotonic()
+    started = cpu_seconds(vetter)
     before = child(vetter)
 
     try:
@@ -89,7 +101,8 @@ def test_the_worst_that_is_small_costs_little(vetter: Vetter, name: str) -> None
     except RejectedCertificate as rejected:
         assert rejected.refusal.reason is RefusalReason.VETTING_TIMEOUT  # noqa: PT017
 
-    assert time.monotonic() - started < vetting.DEADLINE + 1
+    assert before == child(vetter)
+    assert cpu_seconds(vetter) - started < CPU_SECONDS
     assert vetter.vet(gallery()["alice"]).certificate is not None
     assert before == child(vetter)
 
@@ -107,7 +120,7 @@ def test_a_child_that_hangs_is_killed_and_replaced(
 
     assert RefusalReason.VETTING_TIMEOUT is caught.value.refusal.reason
     assert not Path(f"/proc/{hanging}").exists()
-    monkeypatch.setattr(vetting, "DEADLINE", 2.0)
+    monkeypatch.setattr(vetting, "DEADLINE", 60.0)
     assert vetter.vet(gallery()["alice"]).certificate is not None
 
 
@@ -150,10 +163,10 @@ def test_the_child_ends_with_its_parent(vetter: Vetter) -> None:
 def test_vetting_is_fast_enough_to_do_it_daily(vetter: Vetter) -> None:
     """100,000 certificates fit into well under an hour."""
     octets = gallery()["alice"]
-    started = time.process_time()
-    wall = time.monotonic()
+    own, childs = time.process_time(), cpu_seconds(vetter)
     for _ in range(200):
         vetter.vet(octets)
+    own, childs = time.process_time() - own, cpu_seconds(vetter) - childs
 
-    assert time.process_time() - started < 1
-    assert (time.monotonic() - wall) / 200 < 0.036
+    assert own < 1
+    assert (own + childs) / 200 < 0.036

@@ -43,10 +43,14 @@ def test_workers_share_the_socket(alice: MemoryOwner) -> None:
     """Sessions that are open together are spread over all workers."""
     with MilterProcess(alice, workers=3) as milter, ExitStack() as sessions:
         assert 3 == len(milter.workers)
-        clients = [sessions.enter_context(milter.client()) for _ in range(60)]
-        assert {250} == {deliver(client) for client in clients}
 
-        assert set(milter.workers) == {event["pid"] for event in milter.events("accepted")}
+        def all_serve() -> bool:
+            # Who takes the next one is the kernel's business.
+            clients = [sessions.enter_context(milter.client()) for _ in range(20)]
+            assert {250} == {deliver(client) for client in clients}
+            return set(milter.workers) == {event["pid"] for event in milter.events("accepted")}
+
+        wait_until(all_serve, "a session with each")
 
 
 def test_reload_under_load_refuses_no_mail(alice: MemoryOwner) -> None:
@@ -71,15 +75,18 @@ def test_signals_that_come_together_are_all_obeyed(alice: MemoryOwner) -> None:
     """A reload is in work when the next signal comes; nobody dies of it."""
     with MilterProcess(alice) as milter:
         with under_load(milter.client, deliver, mtas=2) as load:
-            for _ in range(5):
+
+            def has_reloaded() -> bool:
                 milter.signal(signal.SIGHUP)
                 time.sleep(0.1)
-            wait_until(lambda: len(milter.events("reloaded")) >= 2, "reloads")
+                return len(milter.events("reloaded")) >= 2
+
+            wait_until(has_reloaded, "reloads")
             load.wait_for_more()
         assert [] == load.failures
         milter.signal(signal.SIGHUP)
         milter.signal(signal.SIGTERM)
-        wait_until(lambda: not milter.pids, "stopped", 30)
+        wait_until(lambda: not milter.pids, "stopped")
 
         assert 1 == len(milter.events("stopped"))
 
@@ -152,7 +159,7 @@ def test_sigterm_lets_open_transactions_finish(alice: MemoryOwner) -> None:
             ended = client.end()
             assert 250 == ended.code
             assert b"late\r\n" in alice.decrypt(ended.body or b"")
-        wait_until(lambda: not milter.pids, "stopped", 15)
+        wait_until(lambda: not milter.pids, "stopped")
 
         assert [0, 0] == [event["sessions_open"] for event in milter.events("worker_left")]
         assert 1 == len(milter.events("stopped"))
@@ -164,7 +171,7 @@ def test_a_session_that_never_ends_does_not_keep_the_daemon(alice: MemoryOwner) 
     with MilterProcess(alice, drain_seconds=1.5) as milter, milter.client() as client:
         client.mail()
         milter.signal(signal.SIGTERM)
-        wait_until(lambda: not milter.pids, "stopped", 15)
+        wait_until(lambda: not milter.pids, "stopped")
 
         assert client.is_closed()
 
@@ -190,7 +197,7 @@ def test_a_killed_worker_is_replaced_and_others_live_on(alice: MemoryOwner) -> N
                 assert 250 == deliver(client)
         with milter.client() as client:
             assert 250 == deliver(client)
-        wait_until(lambda: len(milter.workers) == 2, "replacement")
+        wait_until(lambda: len(milter.workers) == 2 and victim not in milter.workers, "replacement")
         assert [victim] == [event["worker"] for event in milter.events("worker_died")]
 
 
@@ -201,11 +208,11 @@ def test_without_a_supervisor_workers_leave_when_they_are_done(alice: MemoryOwne
             client.mail()
             client.rcpt(ALICE)
             os.kill(milter.supervisor, signal.SIGKILL)
-            wait_until(lambda: len(milter.workers) == 1, "the idle worker gone", 15)
+            wait_until(lambda: len(milter.workers) == 1, "the idle worker gone")
             client.header(*FIELDS[0])
             client.eoh()
             assert 250 == client.end().code
-        wait_until(lambda: not milter.workers, "no worker left", 15)
+        wait_until(lambda: not milter.workers, "no worker left")
 
 
 def test_the_socket_is_for_the_group_only(alice: MemoryOwner) -> None:

@@ -4,18 +4,18 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, assert_never
 
 import click
 import msgspec
 from prometheus_client import CollectorRegistry, write_to_textfile
 
 from letterlock import config, postfix
-from letterlock.config import Config
 from letterlock.doctor import keyservice_file, leftovers, report
 from letterlock.doctor.examination import Case, examine
 from letterlock.doctor.host import Host
-from letterlock.doctor.keyservice_file import KeyServiceFile
+from letterlock.doctor.keyservice_rules import KeyService
+from letterlock.doctor.mail_rules import MailHost
 from letterlock.doctor.probes import Probes
 from letterlock.errors import ConfigError
 from letterlock.postfix_findings import Expected, Severity
@@ -32,7 +32,7 @@ EXIT_UNREADABLE = 2
     type=click.Path(path_type=Path),
     default="/etc/letterlock/letterlock.toml",
     show_default=True,
-    help="The milter's configuration.",
+    help="The milter's configuration; without one only the key service is looked at.",
 )
 @click.option(
     "--keyservice-config",
@@ -75,50 +75,59 @@ def doctor(
 
     Looks at Postfix's settings, whether the milter answers from Postfix's chroot, who reaches
     the re-entry port, spool, swap and core dumps, permissions, Redis and its ACL, the key
-    service, the resolver, the clock and signing keys. Nothing is changed. Run it as root.
+    service, the resolver, the clock and signing keys; where there is only a key service, at
+    what that needs. Nothing is changed. Run it as root.
 
     A breach: mail can be stored in plaintext, disclosed or lost. A fault: something does not
     work, and mail waits or soon may. A note: look at it once.
 
     Exit status: 0 none (notes aside), 1 some, 2 the settings cannot be read.
     """
-    milter_config, keyservice = _configuration(config_path, keyservice_config)
-    directory = config_directory or milter_config.postfix.config_directory
-    try:
-        settings = postfix.read(directory)
-    except postfix.PostfixUnreadable as error:
-        _end(str(error))
-    expected = Expected(milter, submission, milter_config.postfix.reentry)
-    socket = milter_config.keyservice.socket
-    case = Case(
-        settings=settings,
-        expected=expected,
-        config=milter_config,
-        config_path=str(config_path),
-        keyservice=keyservice,
-        keyservice_path=str(keyservice_config),
-        service=f"unix:{socket}" if socket.startswith("/") else socket,
-    )
-    if os.geteuid() != 0:
-        click.echo("letterlock doctor: not root: not all can be looked at, or reached", err=True)
     host = Host()
-    found = examine(case, Probes(host))
+    try:
+        case = _case(config_path, keyservice_config, config_directory, (milter, submission))
+        if os.geteuid() != 0:
+            _say("not root: not all can be looked at, or reached")
+        found = examine(case, Probes(host))
+    except (ConfigError, postfix.PostfixUnreadable) as error:
+        _end(str(error))
     click.echo(msgspec.json.encode(found).decode() if as_json else report.as_text(found))
     if textfile is not None:
-        orphans = _orphans(directory)
-        is_encrypted = leftovers.is_spool_encrypted(host, case.queue)
-        _write(textfile, report.as_metrics(found, orphans, is_spool_encrypted=is_encrypted))
+        _write(textfile, report.as_metrics(found, _spool(case, host)))
     if any(finding.severity is not Severity.NOTE for finding in found):
         sys.exit(EXIT_FINDINGS)
 
 
-def _configuration(path: Path, keyservice_path: Path) -> tuple[Config, KeyServiceFile | None]:
-    if keyservice_path.exists() and not path.exists():
-        _end(f"{path} is not there: doctor looks at hosts with a milter; see letterlock status")
-    try:
-        return config.load(path), keyservice_file.load(keyservice_path)
-    except ConfigError as error:
-        _end(str(error))
+def _case(
+    path: Path, keyservice_path: Path, config_directory: str | None, sockets: tuple[str, str]
+) -> Case:
+    """Return which host this is. Raises ConfigError, PostfixUnreadable."""
+    file = keyservice_file.load(keyservice_path)
+    keyservice = None if file is None else KeyService(file, str(keyservice_path))
+    if keyservice is not None and not path.exists():
+        _say(f"{path} is not there: only the key service is looked at")
+        return keyservice
+    milter = config.load(path)
+    directory = config_directory or milter.postfix.config_directory
+    return MailHost(
+        config_directory=directory,
+        settings=postfix.read(directory),
+        expected=Expected(*sockets, milter.postfix.reentry),
+        config=milter,
+        config_path=str(path),
+        keyservice=keyservice,
+    )
+
+
+def _spool(case: Case, host: Host) -> report.Spool | None:
+    match case:
+        case KeyService():
+            return None
+        case MailHost():
+            is_encrypted = leftovers.is_spool_encrypted(host, case.queue)
+            return report.Spool(is_encrypted, _orphans(case.config_directory))
+        case _:
+            assert_never(case)
 
 
 def _orphans(config_directory: str) -> list[Orphan]:
@@ -138,5 +147,9 @@ def _write(path: Path, metrics: CollectorRegistry) -> None:
 
 
 def _end(line: str) -> NoReturn:
-    click.echo(f"letterlock doctor: {line}", err=True)
+    _say(line)
     sys.exit(EXIT_UNREADABLE)
+
+
+def _say(line: str) -> None:
+    click.echo(f"letterlock doctor: {line}", err=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 MILTER_ACCOUNT = "letterlock"
+KEYSERVICE_ACCOUNT = "letterlock-keyservice"
 
 _ANSWER_OCTETS_MAX = 65_536
 _ANSWERED = "="
@@ -20,12 +21,17 @@ class NotPossible(Exception):
 
 
 def as_milter(work: Callable[[], str]) -> str:
-    """Return what `work` says as the milter's account; as root where there is no such account.
+    """Return what `work` says as the milter's account. See `as_daemon`."""
+    return as_daemon(MILTER_ACCOUNT, work)
+
+
+def as_daemon(name: str, work: Callable[[], str]) -> str:
+    """Return what `work` says as account `name`; as root where there is no such account.
 
     An OSError in `work` is returned as its text. Raises NotPossible.
     """
     try:
-        account = pwd.getpwnam(MILTER_ACCOUNT)
+        account = pwd.getpwnam(name)
     except KeyError:
         account = pwd.getpwuid(0)
     if account.pw_uid == os.geteuid():

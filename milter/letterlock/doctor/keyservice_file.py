@@ -25,9 +25,17 @@ class Discovery(msgspec.Struct, frozen=True):
 
 
 class Redis(msgspec.Struct, frozen=True):
-    """The cache."""
+    """The cache; none if the URL is empty."""
 
+    url: str = "unix:///run/redis/redis-server.sock"
     secret_file: str = "/etc/letterlock/cache.key"  # noqa: S105 (a path)
+
+
+class Door(msgspec.Struct, frozen=True):
+    """Where it listens for others than the milter."""
+
+    socket: str = ""
+    tcp: str = ""
 
 
 class ClientAuthority(msgspec.Struct, frozen=True):
@@ -43,10 +51,25 @@ class KeyServiceFile(msgspec.Struct, frozen=True):
     socket: str = "/run/letterlock/keyservice.sock"
     tcp: str = ""
     metrics: str = "127.0.0.1:9465"
+    database_password_file: str = ""
     redis: Redis = Redis()
     discovery: Discovery = Discovery()
+    public: Door = Door()
     client_ca: ClientAuthority = ClientAuthority()
+    socketmap: Door = Door()
     domains: dict[str, object] = {}
+
+    @property
+    def ports(self) -> list[str]:
+        """Every HOST:PORT that it listens on."""
+        return [p for p in (self.metrics, self.tcp, self.public.tcp, self.socketmap.tcp) if p]
+
+    @property
+    def secrets(self) -> list[str]:
+        """Every file with a secret that it reads."""
+        signing = self.redis.secret_file if self.redis.url else ""
+        files = (signing, self.client_ca.passphrase_file, self.database_password_file)
+        return [file for file in files if file]
 
 
 def load(path: Path) -> KeyServiceFile | None:

@@ -1,6 +1,7 @@
 """Rules about where plaintext could rest against everybody's will: spool, swap, core dumps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from letterlock.doctor.host import Host
 from letterlock.doctor.storage import Rest, device_rest, rest_of
@@ -32,15 +33,17 @@ def is_spool_encrypted(host: Host, queue_directory: str) -> bool:
     return rest_of(host, queue_directory) in (Rest.ENCRYPTED, Rest.MEMORY)
 
 
-def swap(host: Host) -> Iterator[Finding]:
-    """Memory goes to encrypted devices, or to none."""
+def swap(host: Host, *, has_mail: bool) -> Iterator[Finding]:
+    """Memory goes to encrypted devices, or to none. `has_mail`: there is mail in it."""
     reason = "the memory of Postfix and Letterlock holds mail in plaintext, and can end up there"
+    if not has_mail:
+        reason = "without MemorySwapMax=0, as its unit has it, secrets of the key service go there"
     for line in (host.read("/proc/swaps") or "").splitlines()[1:]:
         name, kind = line.split()[:2]
         if (rest := _swap_rest(host, name, kind)) in (Rest.ENCRYPTED, Rest.MEMORY):
             continue
         is_plain = rest is Rest.PLAIN
-        severity = Severity.BREACH if is_plain else Severity.NOTE
+        severity = Severity.BREACH if is_plain and has_mail else Severity.NOTE
         what = "swap is not encrypted" if is_plain else "cannot tell whether swap is encrypted"
         fix = f"swapoff {name}, and its line out of /etc/fstab; or crypttab(5), option swap"
         yield Finding(name, fix, reason, severity, what)
@@ -54,7 +57,7 @@ def _swap_rest(host: Host, name: str, kind: str) -> Rest:
 
 
 def core_dumps(host: Host, config_path: str) -> Iterator[Finding]:
-    """A process that crashes leaves no image of its memory."""
+    """A process with mail in it that crashes leaves no image of its memory."""
     pattern = host.read("/proc/sys/kernel/core_pattern") or ""
     if host.read("/proc/sys/fs/suid_dumpable") in ("1", "2") and not _goes_nowhere(pattern):
         # smtpd(8) and cleanup(8) have changed their account, and are dumped only then.
@@ -64,14 +67,31 @@ def core_dumps(host: Host, config_path: str) -> Iterator[Finding]:
             "their memory holds mail in plaintext",
             what=f"if a process of Postfix crashes, its memory is written out ({pattern})",
         )
+    yield from _images(
+        host,
+        lambda arguments: _is_worker(arguments, config_path),
+        "a worker of the milter may leave a core dump",
+        "its memory holds mail in plaintext",
+    )
+
+
+def core_dumps_of_keyservice(host: Host, config_path: str) -> Iterator[Finding]:
+    """The same for the key service, which refuses secret keys, but only after it has seen them."""
+    yield from _images(
+        host,
+        lambda arguments: _is_keyservice(arguments, config_path),
+        "the key service may leave a core dump",
+        "its memory holds secrets, and secret keys that were handed in by mistake",
+    )
+
+
+def _images(
+    host: Host, is_ours: Callable[[list[str]], bool], what: str, reason: str
+) -> Iterator[Finding]:
     for pid, arguments in host.processes():
-        if _is_worker(arguments, config_path) and _core_limit(host, pid) not in ("0", None):
-            yield Finding(
-                f"process {pid}",
-                "LimitCORE=0 in its unit, and restart it",
-                "its memory holds mail in plaintext",
-                what="a worker of the milter may leave a core dump",
-            )
+        if is_ours(arguments) and _core_limit(host, pid) not in ("0", None):
+            line = "LimitCORE=0 in its unit, and restart it"
+            yield Finding(f"process {pid}", line, reason, what=what)
 
 
 def _goes_nowhere(pattern: str) -> bool:
@@ -80,6 +100,12 @@ def _goes_nowhere(pattern: str) -> bool:
 
 def _is_worker(arguments: list[str], config_path: str) -> bool:
     return config_path in arguments and "--worker" in arguments
+
+
+def _is_keyservice(arguments: list[str], config_path: str) -> bool:
+    # Not an editor, nor ourselves.
+    is_named = any(argument.endswith("keyservice") for argument in arguments)
+    return is_named and ("--config", config_path) in pairwise(arguments)
 
 
 def _core_limit(host: Host, pid: int) -> str | None:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from letterlock.doctor.host import Host
 from letterlock.postfix_findings import Finding, Severity
 
+MAY_ENROL = "can enrol a certificate of his for anybody"
+"""What whoever connects to the key service's socket can do."""
+
 _PASSWORD = re.compile(r"(?m)^\s*url\s*=\s*[\"'][a-z+]+://([^\"'/]*:[^\"'/]+@|[^\"']*password=)")
 
 
@@ -17,7 +20,8 @@ def secrets(host: Host, paths: Iterable[str]) -> Iterator[Finding]:
         if found is None:
             yield Finding(
                 path,
-                f"umask 027; openssl rand -hex 32 >{path}; chgrp letterlock {path}",
+                f"umask 027; openssl rand -hex 32 >{path}; chgrp letterlock {path};"
+                " if your other hosts or the database have one already, that",
                 "without it the daemon that is configured with it does not start",
                 Severity.FAULT,
                 "a secret is not there",
@@ -26,7 +30,8 @@ def secrets(host: Host, paths: Iterable[str]) -> Iterator[Finding]:
             yield Finding(
                 path,
                 f"chmod o= {path}, and make a new one: this one may be known",
-                "whoever has it can write certificates of his into the cache, or issue them",
+                "whoever has it can write certificates of his into the cache or the database,"
+                " or issue them",
                 what="every account can read or write a secret",
             )
 
@@ -70,7 +75,7 @@ def sockets(host: Host, paths: Iterable[tuple[str, str]]) -> Iterator[Finding]:
                 path,
                 f"chmod o= {path}, and its mode in the configuration or the .socket unit",
                 f"whoever connects {power}",
-                Severity.BREACH if "enrol" in power else Severity.FAULT,
+                Severity.BREACH if power == MAY_ENROL else Severity.FAULT,
                 "every account can connect",
             )
 

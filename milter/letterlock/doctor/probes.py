@@ -12,11 +12,11 @@ from letterlock.daemon_page import Page, PageUnreadable
 from letterlock.dkim.keys import KeyDirectory
 from letterlock.dns import Deadline, DnsUnavailable, Resolver
 from letterlock.doctor import dnssec, milter_greeting, redis_rights
-from letterlock.doctor.accounts import as_milter
+from letterlock.doctor.accounts import as_daemon, as_milter
 from letterlock.doctor.host import Host
 from letterlock.doctor.keyservice_file import Discovery
 from letterlock.doctor.milter_greeting import Greet
-from letterlock.doctor.redis_rights import Ask, Rights
+from letterlock.doctor.redis_rights import Ask, Client, Rights
 from letterlock.doctor.surroundings import Proof
 from letterlock.errors import ConfigError, SigningImpossible, TablesUnavailable
 from letterlock.postfix_tables import PostfixTables
@@ -39,11 +39,13 @@ def outcome_of(service: str, domain: str) -> Outcome:
     return Outcome(as_milter(ask))
 
 
-def rights_in_redis(url: str) -> Rights:
-    """Return what Redis allows the milter, with its account. Raises NotPossible."""
-    return msgspec.json.decode(
-        as_milter(lambda: msgspec.json.encode(redis_rights.ask(url)).decode()), type=Rights
-    )
+def rights_in_redis(client: Client, url: str) -> Rights:
+    """Return what Redis allows `client`, with its account. Raises NotPossible."""
+
+    def ask() -> str:
+        return msgspec.json.encode(redis_rights.ask(client, url)).decode()
+
+    return msgspec.json.decode(as_daemon(client.account, ask), type=Rights)
 
 
 def page_of(address: str) -> Page | None:

@@ -1,4 +1,4 @@
-"""Any store behind IMAP: what replaces a message is appended, read back, and the old expunged.
+"""Any store behind IMAP: what replaces a message is appended, read back, and the old taken away.
 
 UIDs change. A message under way is in the journal, with a digest of what replaces it: by that
 the next run finds it on the server, and then removes the original or what is doubled.
@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 import msgspec
 
-from letterlock.reencryption.imap_answers import DELETED, Flags, Selected
+from letterlock.reencryption.imap_answers import Flags, Selected
 from letterlock.reencryption.imap_session import Session
 from letterlock.reencryption.imap_syntax import decoded_name
 from letterlock.reencryption.journal import Journal
 from letterlock.reencryption.store import Done, MessageFailed, Reference, Stored, StoreFailed
 
-_CHASES_MAX = 100
-_MARK = frozenset({DELETED})
+_TAKEN_MAX = 100
+_TAKEN_OCTETS_MAX = 32 << 20
+"""As much of what was replaced is there at most; quotas count it."""
 
 Forget = Callable[[Sequence[str]], Iterator[str]]
 """Removes what a server keeps of expunged messages; is given all folders."""
@@ -31,9 +32,6 @@ class InFlight(msgspec.Struct, frozen=True):
     folder: str
     validity: int
     uid: int
-    was_deleted: bool
-    """Whether its owner had marked it, before we do."""
-
     next_uid: int
     """What replaces it has this UID or a higher one."""
 
@@ -61,6 +59,7 @@ class IMAPStore:
         self._folder = ""
         self._selected: Selected | None = None
         self._validities: dict[str, int] = {}
+        self._taken = self._taken_octets = 0
 
     def recover(self) -> int:
         """See `Store`."""
@@ -75,6 +74,7 @@ class IMAPStore:
             if selected is not None and selected.validity == flight.validity:
                 finished = self._finish(flight)
             self._journal.settle()
+        self._session.forget_replaced()
         return finished
 
     def folders(self) -> Sequence[str]:
@@ -97,7 +97,7 @@ class IMAPStore:
         if found is None:
             return None
         stored_at = _seconds(found.date)
-        return IMAPMessage(reference, found.octets, stored_at, uid, found.state.flags, found.date)
+        return IMAPMessage(reference, found.octets, stored_at, uid, found.flags, found.date)
 
     def replace(self, message: IMAPMessage, octets: bytes) -> Done:
         """See `Store`."""
@@ -109,7 +109,6 @@ class IMAPStore:
             folder=folder,
             validity=selected.validity,
             uid=message.uid,
-            was_deleted=DELETED in message.flags,
             next_uid=selected.next_uid,
             octets=len(octets),
             digest=_digest(octets),
@@ -117,16 +116,24 @@ class IMAPStore:
         self._journal.begin(flight)
         try:
             new = self._append(message, octets)
-            is_removed = self._remove(flight, new)
         except MessageFailed:
             self._journal.settle()
             raise
+        flags = self._session.take_away(flight.uid)
+        if flags is None:
+            self._session.discard(new)
+        elif flags != message.flags:
+            self._session.set_flags(new, flags)
         self._journal.settle()
         self._selected = selected._replace(next_uid=new + 1)
-        return Done((Reference(folder, str(new)),)) if is_removed else Done(gone=1)
+        self._count(len(message.octets))
+        return Done(gone=1) if flags is None else Done((Reference(folder, str(new)),))
 
     def settle(self) -> Done:
         """See `Store`."""
+        if self._taken:
+            self._session.forget_replaced()
+            self._taken = self._taken_octets = 0
         return Done()
 
     def finish(self) -> Iterator[str]:
@@ -141,8 +148,13 @@ class IMAPStore:
         new = self._appended(flight)
         if new is None:
             return 0
-        # Without an original there is nothing left to do: the copy is all that there is.
-        return int(self._session.state(flight.uid) is None or self._remove(flight, new))
+        # Whatever becomes of the original, the copy stays: the server may still be at it for the
+        # run that was killed, and has then taken it away itself.
+        flags = self._session.flags(flight.uid)
+        if flags is not None:
+            self._session.set_flags(new, flags)
+            self._session.take_away(flight.uid)
+        return 1
 
     def _append(self, message: IMAPMessage, octets: bytes) -> int:
         """Return the UID of the copy, once it was seen to be whole."""
@@ -150,32 +162,15 @@ class IMAPStore:
         new = self._session.append(folder, message.flags, message.date, octets)
         found = self._session.message(new)
         if found is None or _digest(found.octets) != _digest(octets):
-            self._discard(new)
+            self._session.discard(new)
             raise MessageFailed("the server does not keep what is appended octet for octet")
         return new
 
-    def _remove(self, flight: InFlight, new: int) -> bool:
-        """Expunge the original, once the copy has its flags; if it has gone, the copy."""
-        for _ in range(_CHASES_MAX):
-            now = self._session.state(flight.uid)
-            if now is None:
-                self._discard(new)
-                return False
-            self._session.set_flags(new, _wanted(flight, now.flags))
-            if DELETED in now.flags or self._session.mark_deleted(flight.uid, now.modseq):
-                last = self._session.expunge(flight.uid)
-                if last is None:
-                    # By our mark, perhaps, by which any client may have expunged it.
-                    return True
-                if DELETED in last:
-                    if last - _MARK != now.flags - _MARK:
-                        self._session.set_flags(new, _wanted(flight, last))
-                    return True
-        raise StoreFailed(f"{flight.folder}: somebody keeps changing the flags of {flight.uid}")
-
-    def _discard(self, uid: int) -> None:
-        self._session.mark_deleted(uid, None)
-        self._session.expunge(uid)
+    def _count(self, octets: int) -> None:
+        self._taken += 1
+        self._taken_octets += octets
+        if self._taken >= _TAKEN_MAX or self._taken_octets >= _TAKEN_OCTETS_MAX:
+            self.settle()
 
     def _appended(self, flight: InFlight) -> int | None:
         """Return the UID of the copy that an earlier run appended."""
@@ -195,11 +190,6 @@ class IMAPStore:
                 if validity != self._validities.setdefault(folder, validity):
                     raise StoreFailed(f"{folder}: its UIDs have changed")
         return self._selected
-
-
-def _wanted(flight: InFlight, flags: Flags) -> Flags:
-    """Return what the copy of an original with `flags` is to have: our mark is no wish."""
-    return flags | _MARK if flight.was_deleted else flags - _MARK
 
 
 def _digest(octets: bytes) -> bytes:

@@ -1,14 +1,14 @@
 """Where the parts of a stack keep their things, and on which ports they listen."""
 
 import os
-import random
 import shutil
-import socket
 import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from ports import free_port
 
 PORTS = (
     "smtp",
@@ -103,24 +103,8 @@ class Layout:
 
 
 def free_ports() -> dict[str, int]:
-    """Return a free loopback port for each of `PORTS`.
-
-    Below the range from which the kernel takes ports of outgoing connections: one of
-    those could otherwise take the port between this look and the daemon's bind(2).
-    """
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    candidates = random.sample(range(min(20_000, lowest - 5_000), lowest), 200)
-    free = [port for port in candidates if _is_free(port)]
-    return dict(zip(PORTS, free, strict=False))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    """Return a free loopback port for each of `PORTS`."""
+    return {name: free_port() for name in PORTS}
 
 
 def _reachable(directory: Path) -> bool:

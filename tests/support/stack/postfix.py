@@ -175,8 +175,24 @@ def write_table(layout: Layout, name: str, rows: Mapping[str, str]) -> None:
     _age(file)
 
 
+def reload(layout: Layout) -> None:
+    """Have it read its configuration anew; return when nobody is left who has read the old one.
+
+    Where a client is in a session that would be never.
+    """
+    master = _pid(layout.queue / "pid" / "master.pid")
+    before = _children(master)
+    command(layout, "reload")
+    log = layout.logs / "postfix.log"
+    wait_until(lambda: not before & _children(master), "postfix: reload", log=log)
+
+
+def _children(pid: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
 def command(layout: Layout, *arguments: str) -> None:
-    """Run postfix(1) on the instance: start, stop, reload."""
+    """Run postfix(1) on the instance: start, stop, flush."""
     # The path must be absolute: with a relative one `reload` does nothing and says nothing.
     line = ["postfix", "-c", str(layout.postfix / "etc"), *arguments]
     done = subprocess.run(line, capture_output=True, text=True, env=_environment(), check=False)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -42,7 +42,7 @@ def greets(address: tuple[str, int] | str, banner: bytes = b"") -> bool:
     """Say whether something accepts at `address` and, if asked for, begins with `banner`."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family) as peer, suppress(OSError):
-        peer.settimeout(2)
+        peer.settimeout(5)
         peer.connect(address)
         return peer.recv(512).startswith(banner) if banner else True
     return False
@@ -96,7 +96,7 @@ class Session:
             with suppress(NotReady):
                 wait_until(lambda: not self.members(), self.name, seconds)
         self.signal(signal.SIGKILL)
-        wait_until(lambda: not self.members(), f"{self.name}: end", STOP_SECONDS)
+        wait_until(lambda: not self.members(), f"{self.name}: end")
 
 
 def spawn(

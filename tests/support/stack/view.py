@@ -24,7 +24,7 @@ class View:
         files = [f for part in ("new", "cur") for f in (folder / part).glob("*")]
         return [f.read_bytes() for f in sorted(files, key=lambda f: f.stat().st_mtime_ns)]
 
-    def wait_for_mail(self, address: str, count: int = 1, seconds: float = 30) -> list[bytes]:
+    def wait_for_mail(self, address: str, count: int = 1, seconds: float = 90) -> list[bytes]:
         """Return the messages of `address` as soon as there are at least `count`."""
         wait_until(
             lambda: len(self.maildir(address)) >= count,
@@ -34,7 +34,7 @@ class View:
         )
         return self.maildir(address)
 
-    def wait_until_queue_is_empty(self, seconds: float = 30) -> None:
+    def wait_until_queue_is_empty(self, seconds: float = 90) -> None:
         """Return when Postfix has nothing left to deliver."""
         wait_until(lambda: not self.queue(), "queue empty", seconds, self.log_file("postfix"))
 

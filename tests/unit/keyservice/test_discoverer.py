@@ -75,21 +75,21 @@ def test_the_order_is_the_configured_one_whoever_answers_first() -> None:
 
 
 def test_methods_are_asked_at_the_same_time() -> None:
-    """Four that take 0.3 s each take 0.3 s."""
-    methods = [Method(s, FOUND, 0.3) for s in (Source.WKD, Source.VKS, Source.HKP, Source.NICKNYM)]
+    """Four that take a second each take a second."""
+    methods = [Method(s, FOUND, 1.0) for s in (Source.WKD, Source.VKS, Source.HKP, Source.NICKNYM)]
     started = time.monotonic()
     discover(*methods)
 
-    assert time.monotonic() - started < 0.8
+    assert time.monotonic() - started < 3
 
 
 def test_one_deadline_holds_for_all() -> None:
     """What came in time counts; who drips is unavailable, and left alone."""
     late, early = Method(Source.WKD, FOUND, 60), Method(Source.VKS, FOUND, 0.01)
     started = time.monotonic()
-    inquiries = discover(late, early, deadline=0.3)
+    inquiries = discover(late, early, deadline=1.0)
 
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 20
     assert [InquiryResult.UNAVAILABLE, InquiryResult.FOUND] == [
         InquiryResult.FOUND if isinstance(i.result, Found) else InquiryResult.UNAVAILABLE
         for i in inquiries
@@ -116,7 +116,7 @@ def test_every_answer_is_counted() -> None:
         Method(Source.HKP, Rejected("flood")),
         Method(Source.NICKNYM, FOUND, 60),
     ]
-    discoverer = Discoverer(methods, deadline=0.2, observe=lambda s, r: seen.append((s, r)))
+    discoverer = Discoverer(methods, deadline=1.0, observe=lambda s, r: seen.append((s, r)))
     asyncio.run(discoverer.discover(ALICE))
 
     assert [
@@ -153,7 +153,7 @@ def test_waiting_for_a_turn_counts_against_the_deadline() -> None:
     started = time.monotonic()
     answers = asyncio.run(ask())
 
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 20
     assert all(isinstance(i.result, Unavailable) for (i,) in answers)
 
 
@@ -169,7 +169,7 @@ def test_keyservers_are_asked_by_fingerprint() -> None:
         Method(Source.HKP, RuntimeError("down")),
         Method(Source.HKP, FOUND, 60),
     ]
-    discoverer = Discoverer([], servers, deadline=0.2)
+    discoverer = Discoverer([], servers, deadline=1.0)
 
     assert (Material("ab", b"y", "there"),) == asyncio.run(discoverer.refresh("ab"))
 

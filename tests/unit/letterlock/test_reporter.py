@@ -82,18 +82,23 @@ def reports(service: Service, seen: Counter[ReportResult]) -> Reports:
 
 def until(condition: Callable[[], bool]) -> None:
     """Return when it holds."""
-    wait_until(condition, "reports", 10)
+    wait_until(condition, "reports", 60)
 
 
 def test_nothing_runs_before_the_first_report(service: Service) -> None:
     """A thread that was there before a fork would be gone after it."""
-    before = threading.active_count()
+    before = tellers()
     reports = Reports(service, 3, lambda _result: None)
-    assert before == threading.active_count()
+    assert before == tellers()
     reports.offer(report("a@b.example", b"certificate"))
 
     until(lambda: len(service.heard) == 1)
-    assert before + 1 == threading.active_count()
+    assert 1 == len(tellers() - before)
+
+
+def tellers() -> set[threading.Thread]:
+    """Return the threads that tell, of this test and of others."""
+    return {thread for thread in threading.enumerate() if thread.name == "behind"}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +134,8 @@ def test_when_the_key_service_hangs_the_newest_are_dropped(
     started = time.monotonic()
     for number in range(1000):
         reports.offer(report(f"{number}@b.example", b"certificate"))
-    assert time.monotonic() - started < 1
+    # The service hangs for thirty seconds.
+    assert time.monotonic() - started < 10
     assert {ReportResult.DROPPED: 997} == seen
 
     service.is_open.set()
@@ -154,7 +160,7 @@ def test_large_certificates_do_not_fill_the_memory(
     dropped = seen[ReportResult.DROPPED]
     for _ in range(20):
         reports.offer(report("a@b.example", LARGE, LARGE))
-    reports.drain(10)
+    reports.drain(60)
 
     assert dropped == seen[ReportResult.DROPPED]
 
@@ -169,7 +175,7 @@ def test_a_key_service_that_is_down_is_asked_less_and_less(
     service.answer = None
     for _ in range(6):
         reports.offer(report("a@b.example", b"certificate"))
-    until(lambda: len(service.times) == 6)
+    until(lambda: seen[ReportResult.UNHEARD] == 6)
     pauses = [late - early for early, late in zip(service.times, service.times[1:], strict=False)]
     assert all(
         least <= pause for least, pause in zip([0.05, 0.1, 0.2, 0.2, 0.2], pauses, strict=True)
@@ -179,7 +185,8 @@ def test_a_key_service_that_is_down_is_asked_less_and_less(
     for _ in range(20):
         reports.offer(report("a@b.example", b"certificate"))
     until(lambda: seen[ReportResult.NOTED] == 20)
-    assert service.times[-1] - service.times[6] < 1
+    # With a pause after each it would be four seconds.
+    assert service.times[-1] - service.times[6] < 3
 
 
 def test_no_message_ends_the_telling(
@@ -207,10 +214,10 @@ def test_a_worker_that_leaves_waits_for_its_reports(
     """All of them are told, the one under way included."""
     for number in range(3):
         reports.offer(report(f"{number}@b.example", b"certificate"))
-    reports.drain(10)
+    reports.drain(60)
 
     assert {ReportResult.NOTED: 3} == seen
-    reports.drain(10)
+    reports.drain(60)
 
 
 def test_a_worker_that_leaves_does_not_wait_for_long(service: Service, reports: Reports) -> None:
@@ -231,7 +238,7 @@ def test_a_worker_that_leaves_makes_no_pauses(
     service.answer = None
     for _ in range(20):
         reports.offer(report("a@b.example", b"certificate"))
-    reports.drain(10)
+    reports.drain(60)
 
     assert {ReportResult.UNHEARD: 20} == seen
 
@@ -244,12 +251,12 @@ def test_silent_mail_is_told_of_once_a_day(service: Service, seen: Counter[Repor
         reports.offer(report("alice@example.org"))
         reports.offer(report("bob@example.org"))
         reports.offer(report("alice@example.org", b"certificate"))
-    reports.drain(10)
+    reports.drain(60)
     assert {ReportResult.NOTED: 12} == seen
     now[0] = DAY
     for _ in range(10):
         reports.offer(report("alice@example.org"))
-    reports.drain(10)
+    reports.drain(60)
 
     assert {ReportResult.NOTED: 13} == seen
 
@@ -262,7 +269,7 @@ def test_the_senders_who_are_remembered_are_bounded(
     reports = Reports(service, 1000, lambda _result: None)
     for sender in ("a@x.example", "b@x.example", "c@x.example", "b@x.example", "a@x.example"):
         reports.offer(report(sender))
-    reports.drain(10)
+    reports.drain(60)
 
     assert ["a@x.example", "b@x.example", "c@x.example", "a@x.example"] == [
         each.from_addresses[0] for each in service.heard
@@ -282,7 +289,7 @@ def test_many_threads_offer_at_once(service: Service, seen: Counter[ReportResult
         thread.start()
     for thread in threads:
         thread.join()
-    reports.drain(10)
+    reports.drain(60)
 
     assert seen[ReportResult.NOTED] == len(service.heard) == len(set(service.heard))
     assert 800 == seen.total()
@@ -293,7 +300,7 @@ def test_without_a_key_service_reports_are_unheard(seen: Counter[ReportResult]) 
     client = PeerClient("unix:/nonexistent/keyservice.sock")
     reports = Reports(client, 10, lambda result: seen.update([result]))
     reports.offer(report("a@b.example", b"certificate"))
-    reports.drain(10)
+    reports.drain(60)
 
     assert {ReportResult.UNHEARD: 1} == seen
 
@@ -304,7 +311,7 @@ def test_a_report_that_cannot_be_written_is_unheard(seen: Counter[ReportResult])
     reports = Reports(client, 10, lambda result: seen.update([result]))
     odd = msgspec.structs.replace(report("a@b.example", b"certificate"), from_addresses=("\udcff",))
     reports.offer(odd)
-    reports.drain(10)
+    reports.drain(60)
 
     assert {ReportResult.UNHEARD: 1} == seen
 

@@ -107,11 +107,11 @@ def test_only_authentication_results_fields_are_looked_at():
 
 def test_a_long_field_costs_little():
     """Whatever nests or does not end."""
-    began = time.monotonic()
+    began = time.process_time()
 
     for text in (b"(", b"()", b'"', b";", b". ", b" ", b"\r\n ", b"a ", b"=", b"\\", b"\xc3\xbc"):
         claims(text * (100_001 // len(text)) + b"mx.example.test", OURS)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 BLANKS = st.sampled_from(["", " ", "\t", "\r\n ", "(x)", "(a;b)", "((n))", '("")', " ( \\) ) "])

@@ -185,10 +185,10 @@ def test_a_chain_is_fifty_sets_long_at_most():
         b"ARC-Authentication-Results: i=%d; x; none\r\n" % (n, b"pass" if n > 1 else b"none", n, n)
         for n in range(1, INSTANCES_MAX + 2)
     )
-    began = time.monotonic()
+    began = time.process_time()
 
     assert Fault.CHAIN_STRUCTURE is chain(fields + message()).fault
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 FIELDS = st.sampled_from(["ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results"])

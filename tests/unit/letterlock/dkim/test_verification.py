@@ -148,11 +148,11 @@ def test_fields_that_would_cost_us_time_are_refused():
         b"DKIM-Signature: " + b"v=1;" * 20_000 + b"\r\n",
         b"DKIM-Signature: v=1; h=" + b"from:" * 3000 + b"from; d=a.b\r\n",
     ]
-    began = time.monotonic()
+    began = time.process_time()
 
     for form in forms * 2:
         assert ["pass"] != results(form + message(), unreachable)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_section_of_many_fields_costs_time_in_proportion():
@@ -162,10 +162,10 @@ def test_a_section_of_many_fields_costs_time_in_proportion():
     mail = fields + message()
     for _ in range(SIGNATURES_MAX):
         mail = field(message(), KEY, tags(KEY, h=names, b="A" * 344)) + mail
-    began = time.monotonic()
+    began = time.process_time()
 
     assert ["fail"] * SIGNATURES_MAX == results(mail, records_of(KEY))
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 TAGS = st.sampled_from(["v", "a", "b", "bh", "c", "d", "h", "i", "l", "q", "s", "t", "x", "z", "V"])

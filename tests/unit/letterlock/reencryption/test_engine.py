@@ -135,14 +135,18 @@ def test_stopped_it_finishes_what_it_has_begun() -> None:
     assert ["x", "y", "z"] == shelf.replaced
 
 
-@pytest.mark.parametrize(("names", "least"), [(["x", "y", "z"], 0.15), (["ours1", "ours2"], 0)])
-def test_the_pace_is_that_of_messages_encrypted(names: list[str], least: float) -> None:
+@pytest.mark.parametrize(
+    ("names", "per_second", "least", "most"),
+    [(["x", "y", "z"], 20, 0.15, 60), (["ours1", "ours2"], 1 / 60, 0, 30)],
+)
+def test_the_pace_is_that_of_messages_encrypted(
+    names: list[str], per_second: float, least: float, most: float
+) -> None:
     """What is encrypted already costs no waiting."""
     began = time.monotonic()
-    run(Shelf(*names), Pace(per_second=20))
+    run(Shelf(*names), Pace(per_second=per_second))
 
-    assert least <= time.monotonic() - began
-    assert least or time.monotonic() - began < 0.1
+    assert least <= time.monotonic() - began < most
 
 
 def test_stopped_it_does_not_wait_for_its_turn() -> None:
@@ -152,4 +156,4 @@ def test_stopped_it_does_not_wait_for_its_turn() -> None:
     summary, _, _ = run(Shelf("x", "y"), pace)
 
     assert not summary.is_complete
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
