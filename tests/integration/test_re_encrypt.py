@@ -201,7 +201,7 @@ def test_a_mailbox_in_use(store: MailStore) -> None:
 
     found = {folder: by_number(store, store.seen(folder)) for folder in ("INBOX", "Archive")}
     inbox, archive = (set(found[folder]) for folder in ("INBOX", "Archive"))
-    # A MOVE can come between our last look and our own MOVE. Maildir has no such moment.
+    # A MOVE can come between our mark and our EXPUNGE. Maildir has no such moment.
     assert (inbox & archive) <= (set() if store.kind == "maildir" else clients.moved)
     assert len(inbox & archive) <= 3
     assert everything | set(clients.arrived) == inbox | archive | clients.removed

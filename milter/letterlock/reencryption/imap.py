@@ -1,4 +1,4 @@
-"""Any store behind IMAP: what replaces a message is appended, read back, and the old taken away.
+"""Any store behind IMAP: what replaces a message is appended, read back, and the old expunged.
 
 UIDs change. A message under way is in the journal, with a digest of what replaces it: by that
 the next run finds it on the server, and then removes the original or what is doubled.
@@ -12,15 +12,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from letterlock.reencryption.imap_answers import Flags, Selected
+from letterlock.reencryption.imap_answers import DELETED, Flags, Selected, State
 from letterlock.reencryption.imap_session import Session
 from letterlock.reencryption.imap_syntax import decoded_name
 from letterlock.reencryption.journal import Journal
 from letterlock.reencryption.store import Done, MessageFailed, Reference, Stored, StoreFailed
 
-_TAKEN_MAX = 100
-_TAKEN_OCTETS_MAX = 32 << 20
-"""As much of what was replaced is there at most; quotas count it."""
+_CHASES_MAX = 100
+_MARK = frozenset({DELETED})
 
 Forget = Callable[[Sequence[str]], Iterator[str]]
 """Removes what a server keeps of expunged messages; is given all folders."""
@@ -32,6 +31,9 @@ class InFlight(msgspec.Struct, frozen=True):
     folder: str
     validity: int
     uid: int
+    was_deleted: bool
+    """Whether its owner had marked it, before we do."""
+
     next_uid: int
     """What replaces it has this UID or a higher one."""
 
@@ -44,7 +46,7 @@ class IMAPMessage(Stored):
     """A message as it was fetched."""
 
     uid: int
-    flags: Flags
+    state: State
     date: str
 
 
@@ -59,7 +61,6 @@ class IMAPStore:
         self._folder = ""
         self._selected: Selected | None = None
         self._validities: dict[str, int] = {}
-        self._taken = self._taken_octets = 0
 
     def recover(self) -> int:
         """See `Store`."""
@@ -74,7 +75,6 @@ class IMAPStore:
             if selected is not None and selected.validity == flight.validity:
                 finished = self._finish(flight)
             self._journal.settle()
-        self._session.forget_replaced()
         return finished
 
     def folders(self) -> Sequence[str]:
@@ -97,7 +97,7 @@ class IMAPStore:
         if found is None:
             return None
         stored_at = _seconds(found.date)
-        return IMAPMessage(reference, found.octets, stored_at, uid, found.flags, found.date)
+        return IMAPMessage(reference, found.octets, stored_at, uid, found.state, found.date)
 
     def replace(self, message: IMAPMessage, octets: bytes) -> Done:
         """See `Store`."""
@@ -109,6 +109,7 @@ class IMAPStore:
             folder=folder,
             validity=selected.validity,
             uid=message.uid,
+            was_deleted=DELETED in message.state.flags,
             next_uid=selected.next_uid,
             octets=len(octets),
             digest=_digest(octets),
@@ -119,21 +120,15 @@ class IMAPStore:
         except MessageFailed:
             self._journal.settle()
             raise
-        flags = self._session.take_away(flight.uid)
-        if flags is None:
+        is_removed = self._remove(flight, new, message.state)
+        if not is_removed:
             self._session.discard(new)
-        elif flags != message.flags:
-            self._session.set_flags(new, flags)
         self._journal.settle()
         self._selected = selected._replace(next_uid=new + 1)
-        self._count(len(message.octets))
-        return Done(gone=1) if flags is None else Done((Reference(folder, str(new)),))
+        return Done((Reference(folder, str(new)),)) if is_removed else Done(gone=1)
 
     def settle(self) -> Done:
         """See `Store`."""
-        if self._taken:
-            self._session.forget_replaced()
-            self._taken = self._taken_octets = 0
         return Done()
 
     def finish(self) -> Iterator[str]:
@@ -149,28 +144,50 @@ class IMAPStore:
         if new is None:
             return 0
         # Whatever becomes of the original, the copy stays: the server may still be at it for the
-        # run that was killed, and has then taken it away itself.
-        flags = self._session.flags(flight.uid)
-        if flags is not None:
-            self._session.set_flags(new, flags)
-            self._session.take_away(flight.uid)
+        # run that was killed, and has then removed it itself.
+        now = self._session.state(flight.uid)
+        if now is not None:
+            if not flight.was_deleted:
+                # Our mark, more likely than a wish.
+                now = now._replace(flags=now.flags - _MARK)
+            self._session.set_flags(new, now.flags)
+            self._remove(flight, new, now)
         return 1
 
     def _append(self, message: IMAPMessage, octets: bytes) -> int:
         """Return the UID of the copy, once it was seen to be whole."""
         folder = message.reference.folder
-        new = self._session.append(folder, message.flags, message.date, octets)
+        new = self._session.append(folder, message.state.flags, message.date, octets)
         found = self._session.message(new)
         if found is None or _digest(found.octets) != _digest(octets):
             self._session.discard(new)
             raise MessageFailed("the server does not keep what is appended octet for octet")
         return new
 
-    def _count(self, octets: int) -> None:
-        self._taken += 1
-        self._taken_octets += octets
-        if self._taken >= _TAKEN_MAX or self._taken_octets >= _TAKEN_OCTETS_MAX:
-            self.settle()
+    def _remove(self, flight: InFlight, new: int, state: State) -> bool:
+        """Remove the original; whether it was there.
+
+        The copy, which has the flags of `state`, gets those that the original has at the end.
+        """
+        for _ in range(_CHASES_MAX):
+            flags, was_changed = self._session.remove(flight.uid, state.modseq)
+            if flags is None:
+                return False
+            if DELETED in flags:
+                # Its owner's mark is a wish, ours is none.
+                is_wish = was_changed or DELETED in state.flags
+                self._flag(new, state.flags, flags if is_wish else flags - _MARK)
+                return True
+            now = self._session.state(flight.uid)
+            if now is None:
+                return False
+            self._flag(new, state.flags, now.flags)
+            state = now
+        raise StoreFailed(f"{flight.folder}: somebody keeps changing the flags of {flight.uid}")
+
+    def _flag(self, uid: int, before: Flags, wanted: Flags) -> None:
+        if wanted != before:
+            self._session.set_flags(uid, wanted)
 
     def _appended(self, flight: InFlight) -> int | None:
         """Return the UID of the copy that an earlier run appended."""

@@ -30,12 +30,28 @@ class Selected(NamedTuple):
     is_empty: bool
 
 
+class State(NamedTuple):
+    """The flags of a message, without \\Recent."""
+
+    flags: Flags
+    modseq: int | None
+    """Grows whenever they change, where the server has CONDSTORE (RFC 7162)."""
+
+
+class Removal(NamedTuple):
+    """What became of the attempt to remove a message."""
+
+    flags: Flags | None
+    """Immediately before; it is removed if \\Deleted is among them. None: it was gone."""
+
+    was_changed: bool
+    """Since the last look; so it was not marked by us."""
+
+
 class Fetched(NamedTuple):
     """A message."""
 
-    flags: Flags
-    """Without \\Recent."""
-
+    state: State
     date: str
     octets: bytes
 
@@ -50,20 +66,20 @@ def by_uid(response: Sequence[Any]) -> dict[int, Items]:
     return found
 
 
-def flags_of(items: Items) -> Flags | None:
-    """Return the flags in a FETCH response, without \\Recent; None if it says nothing of them."""
-    flags = items.get(b"FLAGS")
-    if not isinstance(flags, list):
-        return None
-    return frozenset({octets_of(flag) for flag in flags} - {_RECENT})
+def state_of(items: Items) -> State:
+    """Return the state in a FETCH response; without any flags if it says nothing of them."""
+    flags, modseq = items.get(b"FLAGS"), items.get(b"MODSEQ")
+    names = {octets_of(flag) for flag in flags} if isinstance(flags, list) else set()
+    number = int(octets_of(modseq[0])) if isinstance(modseq, list) else None
+    return State(frozenset(names - {_RECENT}), number)
 
 
 def message_of(items: Items) -> Fetched | None:
     """Return the message in a FETCH response; None if it is not all there."""
-    octets, date, flags = items.get(b"BODY[]"), items.get(b"INTERNALDATE"), flags_of(items)
-    if octets is None or date is None or flags is None:
+    octets, date = items.get(b"BODY[]"), items.get(b"INTERNALDATE")
+    if octets is None or date is None:
         return None
-    return Fetched(flags, text_of(date), octets_of(octets))
+    return Fetched(state_of(items), text_of(date), octets_of(octets))
 
 
 def folder_names(response: Sequence[Any]) -> Iterator[str]:

@@ -9,26 +9,20 @@ from letterlock.reencryption.imap_answers import (
     Fetched,
     Flags,
     Items,
+    Removal,
     Selected,
+    State,
     appended_uid,
     broken,
     by_uid,
-    flags_of,
     folder_names,
     message_of,
     namespaces,
     said,
+    state_of,
 )
 from letterlock.reencryption.imap_syntax import octets_of, quoted
 from letterlock.reencryption.store import MessageFailed, StoreFailed
-
-_REPLACED = "letterlock-replaced"
-"""A folder that is there while we work: for what was replaced, until that is removed for good."""
-
-_NEEDED = {
-    b"UIDPLUS": "the server has no UIDPLUS (RFC 4315): other mail could go, too",
-    b"MOVE": "the server has no MOVE (RFC 6851): what clients change meanwhile would be lost",
-}
 
 
 class Session:
@@ -41,20 +35,17 @@ class Session:
         self._is_dry = is_dry
         lines = self._ask("CAPABILITY", server.capability)
         self._capabilities = frozenset(b" ".join(lines).upper().split())
-        for name, complaint in _NEEDED.items():
-            if name not in self._capabilities:
-                raise StoreFailed(complaint)
-        self._mine, self._others = self._namespaces()
-        self._replaced = f"{next(iter(self._mine), '')}{_REPLACED}"
-        self._has_replaced = False
+        if b"UIDPLUS" not in self._capabilities:
+            raise StoreFailed("the server has no UIDPLUS (RFC 4315): other mail could go, too")
 
     def folders(self) -> list[str]:
         """Return the names, as the server encodes them, of what belongs to this user."""
+        mine, others = self._namespaces()
         # A prefix may be `INBOX.`, which the inbox itself does not begin with.
-        patterns = ["INBOX", *(f"{prefix}*" for prefix in self._mine)]
-        names = {name for pattern in patterns for name in self._list(pattern)}
-        own = (name for name in names if not name.startswith(self._others))
-        return sorted(name for name in own if name != self._replaced)
+        patterns = ["INBOX", *(f"{prefix}*" for prefix in mine)]
+        answers = (self._ask("LIST", self._server.list, b'""', quoted(p)) for p in patterns)
+        names = {name for answer in answers for name in folder_names(answer)}
+        return sorted(name for name in names if not name.startswith(others))
 
     def select(self, folder: str) -> Selected | None:
         """Open a folder; None if it is gone."""
@@ -80,12 +71,13 @@ class Session:
 
     def message(self, uid: int) -> Fetched | None:
         """Return the message; None if it is gone."""
-        wanted = "(UID FLAGS INTERNALDATE BODY.PEEK[])"
+        wanted = f"(UID FLAGS INTERNALDATE{self._modseq} BODY.PEEK[])"
         return message_of(self._fetch(str(uid), wanted).get(uid, {}))
 
-    def flags(self, uid: int) -> Flags | None:
+    def state(self, uid: int) -> State | None:
         """Return the flags that it has now; None if it is gone."""
-        return flags_of(self._fetch(str(uid), "(UID FLAGS)").get(uid, {}))
+        items = self._fetch(str(uid), f"(UID FLAGS{self._modseq})").get(uid, {})
+        return state_of(items) if b"FLAGS" in items else None
 
     def append(self, folder: str, flags: Flags, date: str, octets: bytes) -> int:
         """Return the UID of a new message. Raises MessageFailed if the server refuses."""
@@ -103,36 +95,33 @@ class Session:
         """Let the message have these flags and no others."""
         self._ask("STORE", self._server.uid, "STORE", str(uid), "FLAGS.SILENT", _listed(flags))
 
-    def take_away(self, uid: int) -> Flags | None:
-        """Take a message out of the folder for good.
+    def remove(self, uid: int, modseq: int | None) -> Removal:
+        """Mark a message deleted if it has not changed since `modseq`, and expunge what is marked.
 
-        Return the flags that it had immediately before, for what others set after the last look
-        is lost otherwise; None if it was gone. Unlike a mark and EXPUNGE it is one step (RFC 6851
-        §3.3), between whose halves nobody can move the message, or expunge it by our mark.
+        All in one go: between commands that a client sends one by one others could move the
+        message, expunge it by our mark, or set flags, which would be lost.
         """
-        if not self._has_replaced:
-            self._make_replaced()
-        one = str(uid).encode()
+        condition = [] if modseq is None else [f"(UNCHANGEDSINCE {modseq})"]
+        one, mark = str(uid), _listed(frozenset({DELETED})).decode()
+        self._server.response("MODIFIED")
         told = self._ask_at_once(
+            # RFC 7162 §3.1.3.
+            ("UID", "STORE", one, *condition, "+FLAGS", mark),
             # Until then a server may say what it knew before (RFC 9051 §7.5.2).
-            (b"NOOP",),
-            (b"UID", b"FETCH", one, b"(UID FLAGS)"),
-            (b"UID", b"MOVE", one, quoted(self._replaced)),
+            ("NOOP",),
+            ("UID", "FETCH", one, "(UID FLAGS)"),
+            # This one, and no other (RFC 4315 §2.1).
+            ("UID", "EXPUNGE", one),
         )
-        return flags_of(by_uid(told).get(uid, {}))
-
-    def forget_replaced(self) -> None:
-        """Remove what was taken away, also by an earlier run: there is a copy of each."""
-        kind, data = self._do(self._server.delete, quoted(self._replaced))
-        self._has_replaced = False
-        if kind != "OK" and self._list(self._replaced):
-            raise StoreFailed(f"DELETE refused: {said(data)}")
+        _, modified = self._server.response("MODIFIED")
+        items = by_uid(told).get(uid, {})
+        return Removal(
+            state_of(items).flags if b"FLAGS" in items else None, was_changed=modified != [None]
+        )
 
     def discard(self, uid: int) -> None:
-        """Remove a message that we have made, and no other (RFC 4315 §2.1)."""
-        mark = _listed(frozenset({DELETED}))
-        self._ask("STORE", self._server.uid, "STORE", str(uid), "+FLAGS.SILENT", mark)
-        self._ask("UID EXPUNGE", self._server.uid, "EXPUNGE", str(uid))
+        """Remove a message that we have made."""
+        self.remove(uid, None)
 
     def close(self) -> None:
         """End it, without regard to what the server says."""
@@ -140,6 +129,10 @@ class Session:
             self._server.logout()
         except (imaplib.IMAP4.error, OSError):
             self._server.shutdown()
+
+    @property
+    def _modseq(self) -> str:
+        return " MODSEQ" if b"CONDSTORE" in self._capabilities else ""
 
     def _namespaces(self) -> tuple[list[str], tuple[str, ...]]:
         if b"NAMESPACE" not in self._capabilities:
@@ -152,54 +145,39 @@ class Session:
             raise StoreFailed(f"the server did not say {name}")
         return int(data[-1])
 
-    def _make_replaced(self) -> None:
-        kind, data = self._do(self._server.create, quoted(self._replaced))
-        # The server may still have been at it for a run that was killed.
-        if kind != "OK" and not self._list(self._replaced):
-            raise StoreFailed(f"CREATE refused: {said(data)}")
-        self._has_replaced = True
-
-    def _list(self, pattern: str) -> list[str]:
-        return list(folder_names(self._ask("LIST", self._server.list, b'""', quoted(pattern))))
-
     def _fetch(self, uids: str, items: str) -> dict[int, Items]:
         return by_uid(self._ask("FETCH", self._server.uid, "FETCH", uids, items))
 
-    def _ask_at_once(self, *commands: tuple[bytes, ...]) -> list[Any]:
+    def _ask_at_once(self, *commands: tuple[str, ...]) -> list[Any]:
         """Send all before any is answered; return what the server said of messages."""
         server = self._server
         # What is there yet may be about a message that has gone since.
         server.response("FETCH")
         # imaplib has no public way to send without waiting for each answer.
-        tags = [server._new_tag() for _ in commands]
-        lines = (b" ".join((tag, *words)) for tag, words in zip(tags, commands, strict=True))
+        asked = {server._new_tag(): command for command in commands}
+        lines = (tag + b" " + " ".join(asked[tag]).encode() + b"\r\n" for tag in asked)
         try:
-            server.send(b"\r\n".join((*lines, b"")))
-            answers = [server._command_complete("UID", tag) for tag in tags]
+            server.send(b"".join(lines))
+            answers = [server._command_complete(asked[tag][0], tag) for tag in asked]
         except (imaplib.IMAP4.error, OSError) as error:
             raise broken(error) from None
-        for words, (kind, data) in zip(commands, answers, strict=True):
-            if kind != "OK":
-                raise StoreFailed(f"{b' '.join(words[:2]).decode()} refused: {said(data)}")
+        for command, (kind, data) in zip(commands, answers, strict=True):
+            # Some say NO, some OK, when a condition is not met (RFC 7162 §3.1.3).
+            if kind != "OK" and not said(data).startswith("[MODIFIED "):
+                raise StoreFailed(f"{' '.join(command[:2])} refused: {said(data)}")
         _, told = server.response("FETCH")
         return [part for part in told if part is not None]
 
     def _ask(
         self, what: str, ask: Callable[..., tuple[str, list[Any]]], *arguments: str | bytes
     ) -> list[Any]:
-        kind, data = self._do(ask, *arguments)
+        try:
+            kind, data = ask(*arguments)
+        except (imaplib.IMAP4.error, OSError) as error:
+            raise broken(error) from None
         if kind != "OK":
             raise StoreFailed(f"{what} refused: {said(data)}")
         return [part for part in data if part is not None]
-
-    @staticmethod
-    def _do(
-        ask: Callable[..., tuple[str, list[Any]]], *arguments: str | bytes
-    ) -> tuple[str, list[Any]]:
-        try:
-            return ask(*arguments)
-        except (imaplib.IMAP4.error, OSError) as error:
-            raise broken(error) from None
 
 
 def _listed(flags: Flags) -> bytes:
