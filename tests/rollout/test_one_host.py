@@ -3,7 +3,6 @@
 import json
 import re
 import smtplib
-import urllib.parse
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from stack.owner import Owner
 from testbed import PASSWORD, Controller, Host, MailHost, Network, tree
 from testbed.load import Load
 from testbed.mail_host import STRANGER
+from testbed.prometheus import metric
 
 DOMAIN = "example.test"
 ALICE = f"alice@{DOMAIN}"
@@ -51,14 +51,6 @@ class World:
     def stored(self, subject: str) -> bytes:
         """Return that mail as it is in Alice's mailbox, as soon as it is there."""
         return self.mail.wait_for(subject, "alice")
-
-    def metric(self, query: str) -> float:
-        """Return what Prometheus answers, or 0."""
-        where = "http://127.0.0.1:9090/api/v1/query?query=" + urllib.parse.quote(query)
-        script = f"import urllib.request as u; print(u.urlopen({where!r}).read().decode())"
-        answer = json.loads(self.host.run("python3 -", script))
-        result: list[dict[str, Any]] = answer["data"]["result"]
-        return float(result[0]["value"][1]) if result else 0.0
 
 
 @pytest.fixture(scope="module")
@@ -253,20 +245,20 @@ def test_prometheus_scrapes_both_daemons(world: World) -> None:
     """Debian's, with our rules loaded."""
     for job in ("letterlock-milter", "letterlock-keyservice"):
         up = f'up{{job="{job}"}}'
-        world.host.wait(lambda up=up: world.metric(up) == 1, up)
+        world.host.wait(lambda up=up: metric(world.host, up) == 1, up)
     wrapped = 'sum(letterlock_messages_total{reason="wrapped"})'
-    world.host.wait(lambda: world.metric(wrapped) >= 1, wrapped)
+    world.host.wait(lambda: metric(world.host, wrapped) >= 1, wrapped)
     assert "letterlock" in world.host.run("ls /etc/prometheus/letterlock")
 
 
 def test_the_host_is_looked_at_by_itself(world: World) -> None:
     """By timers; what they find reaches Prometheus, and no alert rings."""
     looked = "letterlock_doctor_last_run_timestamp_seconds"
-    world.host.wait(lambda: world.metric(looked) > 0, looked, seconds=120)
+    world.host.wait(lambda: metric(world.host, looked) > 0, looked, seconds=120)
     world.host.run("systemctl start letterlock-sweep.service")
 
-    assert 0 == world.metric('sum(letterlock_doctor_findings{severity!="note"})')
-    assert 0 == world.metric('count(ALERTS{alertstate="firing"})')
+    assert 0 == metric(world.host, 'sum(letterlock_doctor_findings{severity!="note"})')
+    assert 0 == metric(world.host, 'count(ALERTS{alertstate="firing"})')
     assert "" == world.host.run("systemctl list-units --failed --no-legend")
 
 

@@ -10,10 +10,13 @@ import pytest
 
 from stack.owner import Owner
 from testbed.load import Load
+from testbed.prometheus import metric
 from testbed.several import DOMAIN, Several, enrol, several
 
 ALICE = f"alice@{DOMAIN}"
 BOB = f"bob@{DOMAIN}"
+
+DOWN = 'count(ALERTS{alertname=~"Letterlock.*(Down|Lost|Unreachable)"})'
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -91,6 +94,21 @@ def test_the_links_are_locked_up(world: Several, figures: dict[str, str]) -> Non
         assert "root 600" == host.run("stat -c '%U %a' /etc/letterlock/link.pem").strip()
 
 
+def test_prometheus_finds_all_well(world: Several) -> None:
+    """On an MX host and on a key-service host; neither misses what only the other one has."""
+    for host, jobs in (
+        (world.mx[0], ("milter", "link")),
+        (world.keyservices[0], ("keyservice", "door")),
+    ):
+        for job in jobs:
+            up = f'up{{job="letterlock-{job}"}}'
+            host.wait(lambda host=host, up=up: metric(host, up) == 1, up)
+        # Those that have not lasted long enough to ring are pending.
+        host.wait(lambda host=host: metric(host, DOWN) == 0, "no alert", seconds=90)
+    unwell = 'sum(haproxy_server_status{proxy="answers",state="DOWN"})'
+    assert 0 == metric(world.mx[0], unwell)
+
+
 def test_what_is_enrolled_counts_on_both(world: Several, alice: Owner) -> None:
     """At once."""
     enrol(world.keyservices[0], alice)
@@ -130,6 +148,8 @@ def test_a_key_service_host_is_lost_during_mail_flow(
     assert [] == load.refused
     assert 0 == load.unanswered
     other.wait(lambda: world.stored("alice") == before + load.accepted, "all mails", seconds=60)
+    rings = 'ALERTS{alertname="LetterlockKeyServiceHostLost",server="ks1.test"}'
+    world.mx[0].wait(lambda: metric(world.mx[0], f"count({rings})") == 1, "the alert", seconds=90)
     enrol(other, bob)
     for mail in world.mail:
         mail.send("for Bob", BOB)

@@ -77,11 +77,14 @@ def several(releases: tuple[str, str, Path], directory: Path, *, apart: bool) ->
             "{{ letterlock_common_version }}.tar",
             "letterlock_resolver_forwarders": [network.gateway],
             "letterlock_keyservice_domains": [{"name": DOMAIN}],
+            "letterlock_monitoring_interval": "2s",
         }
         groups = {
             "letterlock_mx": mx,
             "letterlock_keyservice": keyservices,
             "letterlock_redis": keyservices,
+            # One of each kind.
+            "letterlock_monitoring": [mx[0], keyservices[0]] if apart else [],
         }
         yield Several(mx, keyservices, mail, Controller(directory, groups, variables), (old, new))
 
