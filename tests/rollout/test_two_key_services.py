@@ -75,6 +75,15 @@ def test_site_rolls_out_all(world: Several, clock: Any) -> None:
     assert [] == second.changes
 
 
+def test_a_host_that_is_to_get_a_key_service_must_lose_its_link(world: Several) -> None:
+    """Both would listen on one socket: said before anything changes, with what to take off."""
+    run = world.controller.regrouped(letterlock_keyservice=world.hosts).play("site.yml")
+
+    assert run.has_failed
+    assert [] == run.changes
+    assert "letterlock_keyservice: mx1.test has a link to other key services" in run.words
+
+
 def test_doctor_has_nothing_to_correct(world: Several) -> None:
     """On any host, with a milter or with a key service."""
     for host in world.hosts:

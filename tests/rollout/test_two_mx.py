@@ -52,6 +52,15 @@ def test_site_rolls_out_both(world: Several, clock: Any) -> None:
     assert [] == second.changes
 
 
+def test_a_host_that_is_to_lose_its_key_service_must_be_rid_of_it(world: Several) -> None:
+    """A link would listen on its socket: said before anything changes, with what to take off."""
+    run = world.controller.regrouped(letterlock_keyservice=world.mx[:1]).play("site.yml")
+
+    assert run.has_failed
+    assert [] == run.changes
+    assert "letterlock_keyservice: mx2.test has a key service and is not in the group" in run.words
+
+
 def test_doctor_has_nothing_to_correct(world: Several) -> None:
     """On either host, Redis' rights and the database included."""
     for host in world.mx:

@@ -33,6 +33,11 @@ class Run:
         return self.status != 0 or "PLAY RECAP" not in self.output
 
     @property
+    def words(self) -> str:
+        """The output without its line ends, which fall where it is wide enough."""
+        return " ".join(self.output.split())
+
+    @property
     def changes(self) -> list[str]:
         """The names of the tasks that changed something."""
         parts = re.split(r"(?m)^(?:TASK|RUNNING HANDLER) \[(.*)\] \**$", self.output)
@@ -51,6 +56,7 @@ class Controller:
     ) -> None:
         """Write the inventory: each group with its hosts, and `variables` for all."""
         directory.mkdir(parents=True, exist_ok=True)
+        self._groups, self._variables = dict(groups), variables
         self.inventory = directory / "hosts.yml"
         hosts = {host.fqdn: host for members in groups.values() for host in members}
         document = {
@@ -76,6 +82,11 @@ class Controller:
             check=False,
         )
         return Run(done.returncode, done.stdout)
+
+    def regrouped(self, **groups: Sequence[Host]) -> "Controller":
+        """Return one for whom these groups have other hosts."""
+        directory = self.inventory.parent / "-".join(groups)
+        return Controller(directory, self._groups | groups, self._variables)
 
     @staticmethod
     def _login(host: Host) -> dict[str, str]:
