@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import uvicorn
@@ -12,7 +13,12 @@ from keyservice import service_manager, succession
 from keyservice.errors import ConfigError
 
 _SETTLE_SECONDS = 0.2
-"""For connections that were accepted, and whose request has not been read."""
+"""For connections that are being accepted."""
+
+_REQUEST_SECONDS = 2.0
+"""For requests that are still to arrive on one that was. Others wait meanwhile, 5 s at most."""
+
+_LOOK_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +52,14 @@ class Daemon(uvicorn.Server):
             server.close()
         # uvicorn would close a connection whose request is still on its way.
         await asyncio.sleep(_SETTLE_SECONDS)
+        await self._receive_requests()
         await super().shutdown(sockets)
         log.info("stopped")
+
+    async def _receive_requests(self) -> None:
+        until = time.monotonic() + _REQUEST_SECONDS
+        while any(map(_has_not_asked, self.server_state.connections)) and time.monotonic() < until:
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def reload(self, *_signal: object) -> None:
         """End in order to begin anew, unless that would fail. A signal handler."""
@@ -78,3 +90,7 @@ class Daemon(uvicorn.Server):
                 is_well = True
                 service_manager.tell("WATCHDOG=1")
             await asyncio.sleep(interval)
+
+
+def _has_not_asked(connection: object) -> bool:
+    return getattr(connection, "cycle", None) is None

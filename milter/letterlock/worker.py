@@ -35,9 +35,9 @@ UNABLE = b"unable "
 _BEAT_SECONDS = 1.0
 _PR_SET_DUMPABLE = 4
 
-# libmilter's listener may have a connection in its hands that it has not yet
-# turned into a session when its socket is taken away.
-_SETTLE_SECONDS = 0.7
+# libmilter's listener may be about to accept when its socket is taken away.
+_SETTLE_SECONDS = 0.2
+_LOOK_SECONDS = 0.05
 
 # While others serve, nobody waits for a worker that leaves. An idle client of smtpd stays for
 # 300 s (smtpd_timeout), and a Postfix as client keeps to one session for as long.
@@ -157,12 +157,28 @@ def _beat(pulse: int) -> None:
 
 
 def _drain(listening: int, sessions: Counting, leaving: _Leaving) -> None:
+    name = _name(listening)
     # libmilter goes on listening on a socket that nobody can reach; sessions live on.
     with socket.socket(socket.AF_UNIX) as nowhere:
         nowhere.bind("")
         nowhere.listen(1)
         os.dup2(nowhere.fileno(), listening)
     time.sleep(_SETTLE_SECONDS)
-    while sessions.open > 0 and not leaving.is_due:
-        time.sleep(0.02)
+    # Postfix may be slow to say its first word: such a connection is no session yet.
+    while (sessions.open > 0 or _has_connection(name)) and not leaving.is_due:
+        time.sleep(_LOOK_SECONDS)
     log.outcome("worker_left", sessions_open=sessions.open)
+
+
+def _has_connection(name: object) -> bool:
+    """Whether anybody is connected to the listening socket of that name, in this process."""
+    return any(_name(int(entry)) == name for entry in os.listdir("/proc/self/fd"))
+
+
+def _name(descriptor: int) -> object:
+    """Return the address of a socket; None: it is closed, or no socket."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as duplicate:
+            return duplicate.getsockname()
+    except OSError:
+        return None

@@ -132,6 +132,16 @@ def test_a_long_session_lives_through_reloads(alice: MemoryOwner) -> None:
         assert 1 == len(milter.workers)
 
 
+def test_who_has_not_said_a_word_lives_through_a_reload(alice: MemoryOwner) -> None:
+    """A Postfix without CPU time: its connection is in a worker's hands, and no session yet."""
+    with MilterProcess(alice) as milter, milter.stranger() as client:
+        time.sleep(0.3)  # by now it is accepted; if not, it will be by the next worker
+        reload(milter)
+        time.sleep(1.5)
+        client.negotiate()
+        assert 250 == deliver(client)
+
+
 def test_a_stop_ends_workers_of_before_too(alice: MemoryOwner) -> None:
     """`drain_seconds` counts for them as well then."""
     with MilterProcess(alice, drain_seconds=0.5) as milter, milter.client() as client:
@@ -260,6 +270,28 @@ def test_the_key_service_tells_how_it_is(tmp_path: Path, monkeypatch: pytest.Mon
 
         said = [text for text in manager.told if text.endswith("ING=1") or text == "READY=1"]
         assert ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"] == said
+
+
+def test_a_request_that_comes_late_is_answered_while_the_key_service_reloads(
+    tmp_path: Path,
+) -> None:
+    """Its connection was accepted when the old program closed its sockets."""
+    with KeyServiceProcess(tmp_path) as service, socket.socket(socket.AF_UNIX) as peer:
+
+        def is_closed() -> bool:
+            with socket.socket(socket.AF_UNIX) as another:
+                return another.connect_ex(str(service.socket)) != 0
+
+        peer.settimeout(60)
+        peer.connect(str(service.socket))
+        time.sleep(0.3)  # by now it is accepted
+        assert service.process is not None
+        service.process.send_signal(signal.SIGHUP)
+        wait_until(is_closed, "the old program's end", log=service.log)
+        time.sleep(0.4)
+        peer.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+        assert peer.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_the_key_service_refuses_a_configuration_that_is_wrong(
