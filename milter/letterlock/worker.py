@@ -164,8 +164,8 @@ def _drain(listening: int, sessions: Counting, leaving: _Leaving) -> None:
         nowhere.listen(1)
         os.dup2(nowhere.fileno(), listening)
     time.sleep(_SETTLE_SECONDS)
-    # Postfix may be slow to say its first word: such a connection is no session yet.
-    while (sessions.open > 0 or _has_connection(name)) and not leaving.is_due:
+    # Not sessions: where Postfix is slow to say its first word there is none yet.
+    while _has_connection(name) and not leaving.is_due:
         time.sleep(_LOOK_SECONDS)
     log.outcome("worker_left", sessions_open=sessions.open)
 

@@ -1,5 +1,6 @@
 """Key services on hosts of their own: HAProxy stands in their place on the milters' hosts."""
 
+import re
 import socket
 import ssl
 import time
@@ -225,6 +226,15 @@ def test_a_service_that_hangs_is_asked_no_more(world: World) -> None:
     world.wait_for_both()
 
 
+def connections(door: Door) -> float:
+    """Return how often somebody came to this door, whom it let in or not."""
+    with urlopen(door.metrics_url, timeout=20) as reply:
+        page = reply.read().decode()
+    found = re.search(r'(?m)^haproxy_frontend_connections_total\{proxy="milters"\} (\S+)$', page)
+    assert found
+    return float(found[1])
+
+
 def test_an_impostor_is_not_asked(world: World) -> None:
     """Whose certificate is of another name, or of an authority of his own."""
     door = world.doors[0]
@@ -233,7 +243,7 @@ def test_an_impostor_is_not_asked(world: World) -> None:
         door.kill()
         door.identify(authority, name)
         door.start()
-        time.sleep(3)  # in which the link looks at it three times
+        wait_until(lambda: connections(door) >= 3, "three looks at it", log=world.link.log)
         outcomes = [world.milter().lookup(ALICE).outcome for _ in range(20)]
 
         assert [Outcome.FOUND] * 20 == outcomes

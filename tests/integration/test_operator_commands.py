@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import terminals
 from operators_host import PROGRAM, configs, letterlock, stopped
 from stack import Owner, Stack
 from stack.processes import wait_until
@@ -86,20 +87,13 @@ def test_status_goes_on_until_it_isstopped(host: Stack) -> None:
         while shown.count(b"Milter") < 3 and select.select([terminal], [], [], 60)[0]:
             shown += os.read(terminal, 65_536)
         watching.send_signal(signal.SIGINT)
-        while octets := _read(terminal):
+        while octets := terminals.read(terminal):
             shown += octets
     os.close(terminal)
 
     assert 0 == watching.returncode
     assert shown.count(b"Milter") >= 3
     assert b"Traceback" not in shown
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65_536)
-    except OSError:  # nobody is at its other end any more
-        return b""
 
 
 def trace(stack: Stack, queue_id: str) -> list[dict[str, Any]]:

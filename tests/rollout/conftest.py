@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from stack.owner import Owner
 from testbed.release import pack
+from testbed.several import ALICE, BOB
 
 _FIGURES = pytest.StashKey[dict[str, str]]()
 
@@ -26,6 +28,20 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
     for version in versions:
         pack(version, directory)
     return *versions, directory
+
+
+@pytest.fixture(scope="session")
+def alice() -> Iterator[Owner]:
+    """Return the owner of a mailbox at a provider with several hosts."""
+    with Owner(ALICE) as owner:
+        yield owner
+
+
+@pytest.fixture(scope="session")
+def bob() -> Iterator[Owner]:
+    """Return the owner of another one."""
+    with Owner(BOB) as owner:
+        yield owner
 
 
 @pytest.fixture(scope="session")

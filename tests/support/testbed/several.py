@@ -1,20 +1,25 @@
 """A provider with several hosts: two MX, their key services, and a third host with the database."""
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stack.owner import Owner
 from testbed.authority import Authority
-from testbed.controller import Controller
+from testbed.controller import Controller, Run
 from testbed.host import Host
+from testbed.load import Load
 from testbed.mail_host import MailHost, know_names
 from testbed.network import Network
 from testbed.shared_servers import start_postgresql, start_redis
 from testbed.tree import tree
 
 DOMAIN = "example.test"
+ALICE = f"alice@{DOMAIN}"
+BOB = f"bob@{DOMAIN}"
 _WORD = "known-to-the-testbed-only"
 
 _MX = {"mx1": 11, "mx2": 12}
@@ -44,6 +49,29 @@ class Several:
     def addresses(self) -> list[str]:
         """Of the MX hosts, in the order of their preference."""
         return [host.address for host in self.mx]
+
+    def findings(self) -> dict[str, list[dict[str, Any]]]:
+        """Return what `letterlock doctor` wants to have corrected, of hosts where there is any."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for host in self.hosts:
+            for one in json.loads(host.run("letterlock doctor --json", check=False)):
+                if one["severity"] != "note":
+                    found.setdefault(host.name, []).append(one)
+        return found
+
+    def upgrade(self) -> tuple[Run, Load]:
+        """Upgrade all hosts while mail for Alice comes in; return when all of it is stored."""
+        before = self.stored("alice")
+        load = Load(self.addresses, ALICE)
+        load.start()
+        run = self.controller.play("upgrade.yml", letterlock_common_version=self.versions[1])
+        load.finish(at_least=500)
+        self.wait_for("alice", before + load.accepted)
+        return run, load
+
+    def wait_for(self, local_part: str, count: int) -> None:
+        """Return when that mailbox has got so many mails, or fail."""
+        self.mx[0].wait(lambda: self.stored(local_part) == count, "all mails", seconds=60)
 
     def stored(self, local_part: str) -> int:
         """Return how many mails that mailbox has got, on both hosts."""
